@@ -1,0 +1,162 @@
+#include "src/base/bytes.h"
+
+#include <string.h>
+
+enum { VARINT_BYTES_MAX = 10 };
+
+struct bytes_reader bytes_reader_of(const void *data, size_t len)
+{
+    const uint8_t *at = data;
+    return (struct bytes_reader){.at = at, .end = len ? at + len : at};
+}
+
+struct span bytes_get_raw(struct bytes_reader *r, size_t len)
+{
+    if (r->failed || len > (size_t)(r->end - r->at)) {
+        r->failed = true;
+        return (struct span){0};
+    }
+    struct span s = {r->at, len};
+    r->at += len;
+    return s;
+}
+
+static uint64_t get_le(struct bytes_reader *r, size_t len)
+{
+    struct span s = bytes_get_raw(r, len);
+    uint64_t v = 0;
+    for (size_t i = s.len; i > 0; i--)
+        v = v << 8 | s.data[i - 1];
+    return v;
+}
+
+uint8_t bytes_get_u8(struct bytes_reader *r)
+{
+    return (uint8_t)get_le(r, 1);
+}
+
+uint16_t bytes_get_u16(struct bytes_reader *r)
+{
+    return (uint16_t)get_le(r, 2);
+}
+
+uint32_t bytes_get_u32(struct bytes_reader *r)
+{
+    return (uint32_t)get_le(r, 4);
+}
+
+uint64_t bytes_get_u64(struct bytes_reader *r)
+{
+    return get_le(r, 8);
+}
+
+uint64_t bytes_get_varint(struct bytes_reader *r)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < VARINT_BYTES_MAX; i++) {
+        uint8_t b = bytes_get_u8(r);
+        /* The tenth byte holds one bit; a zero last byte would be a second spelling of the same number. */
+        if (r->failed || (i == VARINT_BYTES_MAX - 1 && b > 1) || (i > 0 && b == 0))
+            break;
+        v |= (uint64_t)(b & 0x7f) << (7 * i);
+        if (b < 0x80)
+            return v;
+    }
+    r->failed = true;
+    return 0;
+}
+
+struct span bytes_get_span(struct bytes_reader *r)
+{
+    uint64_t len = bytes_get_varint(r);
+    if (r->failed || len > (uint64_t)(r->end - r->at)) {
+        r->failed = true;
+        return (struct span){0};
+    }
+    return bytes_get_raw(r, (size_t)len);
+}
+
+struct id16 bytes_get_id16(struct bytes_reader *r)
+{
+    struct id16 id = {{0}};
+    struct span s = bytes_get_raw(r, sizeof id.bytes);
+    if (s.len)
+        memcpy(id.bytes, s.data, sizeof id.bytes);
+    return id;
+}
+
+bool bytes_reader_done(const struct bytes_reader *r)
+{
+    return !r->failed && r->at == r->end;
+}
+
+struct bytes_writer bytes_writer_of(void *data, size_t len)
+{
+    uint8_t *at = data;
+    return (struct bytes_writer){.start = at, .at = at, .end = len ? at + len : at};
+}
+
+void bytes_put_raw(struct bytes_writer *w, const void *data, size_t len)
+{
+    if (w->failed || len > (size_t)(w->end - w->at)) {
+        w->failed = true;
+        return;
+    }
+    if (len)
+        memcpy(w->at, data, len);
+    w->at += len;
+}
+
+static void put_le(struct bytes_writer *w, uint64_t v, size_t len)
+{
+    uint8_t b[8];
+    for (size_t i = 0; i < len; i++)
+        b[i] = (uint8_t)(v >> (8 * i));
+    bytes_put_raw(w, b, len);
+}
+
+void bytes_put_u8(struct bytes_writer *w, uint8_t v)
+{
+    put_le(w, v, 1);
+}
+
+void bytes_put_u16(struct bytes_writer *w, uint16_t v)
+{
+    put_le(w, v, 2);
+}
+
+void bytes_put_u32(struct bytes_writer *w, uint32_t v)
+{
+    put_le(w, v, 4);
+}
+
+void bytes_put_u64(struct bytes_writer *w, uint64_t v)
+{
+    put_le(w, v, 8);
+}
+
+void bytes_put_varint(struct bytes_writer *w, uint64_t v)
+{
+    uint8_t b[VARINT_BYTES_MAX];
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        b[n++] = (uint8_t)(v | 0x80);
+    b[n++] = (uint8_t)v;
+    bytes_put_raw(w, b, n);
+}
+
+void bytes_put_span(struct bytes_writer *w, struct span s)
+{
+    bytes_put_varint(w, s.len);
+    bytes_put_raw(w, s.data, s.len);
+}
+
+void bytes_put_id16(struct bytes_writer *w, const struct id16 *id)
+{
+    bytes_put_raw(w, id->bytes, sizeof id->bytes);
+}
+
+size_t bytes_writer_len(const struct bytes_writer *w)
+{
+    return (size_t)(w->at - w->start);
+}
