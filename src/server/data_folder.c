@@ -1,0 +1,206 @@
+#include "src/server/data_folder.h"
+
+#include "src/base/crc32c.h"
+#include "src/base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 4096, IDENTITY_BYTES_MAX = 1024, SHARD_COUNT_MAX = 1024 };
+
+static int system_error(char *text, const char *what, const char *path)
+{
+    int err = errno == ENOSPC || errno == EDQUOT ? PARLEY_ERR_DISK_FULL : PARLEY_ERR_IO;
+    snprintf(text, DATA_FOLDER_TEXT_BYTES, "cannot %s %.300s: %s", what, path, strerror(errno));
+    return -err;
+}
+
+static int path_of(char out[PATH_BYTES], const char *dir, const char *name, char *text)
+{
+    int n = snprintf(out, PATH_BYTES, "%s/%s", dir, name);
+    if (n >= 0 && n < PATH_BYTES)
+        return 0;
+    snprintf(text, DATA_FOLDER_TEXT_BYTES, "the path of the data folder is too long");
+    return -PARLEY_ERR_BAD_REQUEST;
+}
+
+static int lock(const char *dir, int *fd, char *text)
+{
+    char path[PATH_BYTES];
+    int err = path_of(path, dir, "lock", text);
+    if (err)
+        return err;
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0)
+        return system_error(text, "open", path);
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    close(*fd);
+    *fd = -1;
+    snprintf(text, DATA_FOLDER_TEXT_BYTES, "another parleyd runs on %.300s: stop it, or give another folder",
+             dir);
+    return -PARLEY_ERR_FULL;
+}
+
+static size_t identity_format(const struct data_folder *f, char out[IDENTITY_BYTES_MAX])
+{
+    char key[2 * HASH_KEY_BYTES + 1];
+    sodium_bin2hex(key, sizeof key, f->key.bytes, sizeof f->key.bytes);
+    int n = snprintf(out, IDENTITY_BYTES_MAX,
+                     "format = %" PRIu32 "\nshards = %" PRIu32
+                     "\nhash = siphash128\nkey = %s\nepoch = %" PRIu64 "\n",
+                     f->format, f->shard_count, key, f->epoch);
+    parley_assert(n > 0 && n < IDENTITY_BYTES_MAX - 32);
+    uint32_t crc = crc32c(0, out, (size_t)n);
+    return (size_t)(n + snprintf(out + n, IDENTITY_BYTES_MAX - (size_t)n, "crc32c = %08" PRIx32 "\n", crc));
+}
+
+/* Writing the parsed values again must give the same bytes: so every byte of the file is checked. */
+static int identity_parse(struct data_folder *f, const char *have, size_t len)
+{
+    char key[2 * HASH_KEY_BYTES + 1], again[IDENTITY_BYTES_MAX];
+    int fields = sscanf(have,
+                        "format = %" SCNu32 " shards = %" SCNu32
+                        " hash = siphash128 key = %32[0-9a-f] epoch = %" SCNu64,
+                        &f->format, &f->shard_count, key, &f->epoch);
+    size_t key_bytes = 0;
+    if (fields != 4 || f->shard_count == 0 || f->shard_count > SHARD_COUNT_MAX ||
+        sodium_hex2bin(f->key.bytes, sizeof f->key.bytes, key, strlen(key), NULL, &key_bytes, NULL) != 0 ||
+        key_bytes != HASH_KEY_BYTES)
+        return -PARLEY_ERR_CORRUPT;
+    return identity_format(f, again) == len && memcmp(again, have, len) == 0 ? 0 : -PARLEY_ERR_CORRUPT;
+}
+
+static int identity_read(const char *path, struct data_folder *f, char *text)
+{
+    char have[IDENTITY_BYTES_MAX + 1];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return -PARLEY_ERR_NOT_FOUND;
+    if (fd < 0)
+        return system_error(text, "open", path);
+    ssize_t n = read(fd, have, IDENTITY_BYTES_MAX);
+    int err = n < 0 ? system_error(text, "read", path) : 0;
+    close(fd);
+    if (err)
+        return err;
+    have[n] = '\0';
+    err = identity_parse(f, have, (size_t)n);
+    if (err)
+        snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is damaged: restore it from a backup of this folder",
+                 path);
+    else if (f->format != DATA_FOLDER_FORMAT) {
+        snprintf(text, DATA_FOLDER_TEXT_BYTES,
+                 "the data folder has format %" PRIu32 ", this parleyd reads %d", f->format,
+                 DATA_FOLDER_FORMAT);
+        err = -PARLEY_ERR_BAD_REQUEST;
+    }
+    return err;
+}
+
+static int sync_dir(const char *dir, char *text)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return system_error(text, "open", dir);
+    int err = fsync(fd) != 0 ? system_error(text, "sync", dir) : 0;
+    close(fd);
+    return err;
+}
+
+static int identity_write(const char *dir, const char *path, const struct data_folder *f, char *text)
+{
+    char temporary[PATH_BYTES], bytes[IDENTITY_BYTES_MAX];
+    size_t len = identity_format(f, bytes);
+    int err = path_of(temporary, dir, "identity.new", text);
+    if (err)
+        return err;
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return system_error(text, "create", temporary);
+    errno = ENOSPC; /* a short write sets no errno */
+    if (write(fd, bytes, len) != (ssize_t)len || fsync(fd) != 0)
+        err = system_error(text, "write", temporary);
+    close(fd);
+    if (!err && rename(temporary, path) != 0)
+        err = system_error(text, "rename", temporary);
+    return err ? err : sync_dir(dir, text);
+}
+
+/* The identity is gone or was never there. Only a folder without shards may be given a new one: another key
+ * would hide every object in it. */
+static int identity_create(const char *dir, const char *path, uint32_t shard_count, struct data_folder *f,
+                           char *text)
+{
+    char shard[PATH_BYTES];
+    struct stat st;
+    int err = path_of(shard, dir, "shard-0000", text);
+    if (err)
+        return err;
+    if (stat(shard, &st) == 0) {
+        snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is missing beside shards: restore it from a backup",
+                 path);
+        return -PARLEY_ERR_CORRUPT;
+    }
+    f->format = DATA_FOLDER_FORMAT;
+    f->shard_count = shard_count;
+    f->epoch = 1;
+    randombytes_buf(f->key.bytes, sizeof f->key.bytes);
+    return identity_write(dir, path, f, text);
+}
+
+static int identity_open(const char *dir, uint32_t shard_count, uint32_t cores, struct data_folder *f,
+                         char *text)
+{
+    char path[PATH_BYTES];
+    int err = path_of(path, dir, "identity", text);
+    if (err)
+        return err;
+    err = identity_read(path, f, text);
+    if (err == -PARLEY_ERR_NOT_FOUND)
+        return identity_create(dir, path, shard_count ? shard_count : cores, f, text);
+    if (err || shard_count == 0 || shard_count == f->shard_count)
+        return err;
+    snprintf(text, DATA_FOLDER_TEXT_BYTES,
+             "%.200s was created with %" PRIu32 " shards and %" PRIu32
+             " were asked for: the count is frozen when the "
+             "folder is created. Start without --shards, or with --shards %" PRIu32,
+             dir, f->shard_count, shard_count, f->shard_count);
+    return -PARLEY_ERR_BAD_REQUEST;
+}
+
+int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, struct data_folder *out,
+                     char text[DATA_FOLDER_TEXT_BYTES])
+{
+    *out = (struct data_folder){.lock_fd = -1};
+    text[0] = '\0';
+    if (sodium_init() < 0)
+        return -PARLEY_ERR_INTERNAL;
+    if (shard_count > SHARD_COUNT_MAX || cores == 0 || cores > SHARD_COUNT_MAX) {
+        snprintf(text, DATA_FOLDER_TEXT_BYTES, "shards must be from 1 to %d", SHARD_COUNT_MAX);
+        return -PARLEY_ERR_BAD_REQUEST;
+    }
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return system_error(text, "create", dir);
+    int err = lock(dir, &out->lock_fd, text);
+    if (err)
+        return err;
+    err = identity_open(dir, shard_count, cores, out, text);
+    if (err)
+        data_folder_close(out);
+    return err;
+}
+
+void data_folder_close(struct data_folder *folder)
+{
+    if (folder->lock_fd >= 0)
+        close(folder->lock_fd);
+    *folder = (struct data_folder){.lock_fd = -1};
+}

@@ -1,0 +1,33 @@
+/* src/server/data_folder.h: what is frozen when a data folder is created.
+ *
+ * Why:    shard count, hash and key decide where every object lies; another count would look for them
+ * elsewhere and find nothing. So they are written once and a start with others is refused. Shape:
+ * DIR/identity, a text file of `key = value` lines closed by a crc32c of all before it; DIR/lock;
+ *         DIR/shard-NNNN/{log,db}, made by who opens them.
+ * Thread: start-up only; blocks.
+ * Errors: 0 or a negative enum parley_err, with a sentence for the operator in `text`.
+ */
+#ifndef PARLEY_SERVER_DATA_FOLDER_H
+#define PARLEY_SERVER_DATA_FOLDER_H
+
+#include "src/base/base.h"
+#include "src/base/hash.h"
+
+enum { DATA_FOLDER_FORMAT = 1, DATA_FOLDER_TEXT_BYTES = 512 };
+
+struct data_folder {
+    uint32_t format;
+    uint32_t shard_count;
+    struct hash_key key;
+    uint64_t epoch; /* rises with every restore */
+    int lock_fd;    /* held until closed: one server a folder */
+};
+
+/* Opens, or creates with `shard_count` shards when there is nothing. shard_count 0: whatever is there,
+ * `cores` for a new folder. Errors: BAD_REQUEST: another count than the folder's; FULL: another server runs
+ * on it; CORRUPT; IO; DISK_FULL. Owns: on success the caller closes. */
+PARLEY_MUST_USE int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores,
+                                     struct data_folder *out, char text[DATA_FOLDER_TEXT_BYTES]);
+void data_folder_close(struct data_folder *folder);
+
+#endif
