@@ -2,8 +2,8 @@
  *
  * Why:    an event is complete (ids, seq, time, facts of other objects), so that apply judges nothing and
  * reads no other object: same log, same state, on any machine, in any replay. Shape:  on disk: u8 kind, u8
- * version, then the kind's fields (event.c has them as a table of comments). A record is one or more events
- * one behind the other. Owner:  decoded spans point into the decoded buffer. Errors: event_decode:
+ * version, then the kind's fields in the order in which event.c puts them. A record is one or more events one
+ * behind the other. Owner:  decoded spans point into the decoded buffer. Errors: event_decode:
  * -PARLEY_ERR_CORRUPT. It checks every length, range and text.
  */
 #ifndef PARLEY_MACHINE_EVENT_H
@@ -19,7 +19,9 @@ enum {
     TITLE_BYTES_MAX = 256,
     CONTENT_TYPE_BYTES_MAX = 64,
     BODY_BYTES_MAX = 512 * 1024,
-    CREATE_MEMBERS_MAX = 256
+    DISPLAY_NAME_BYTES_MAX = 256,
+    CREATE_MEMBERS_MAX = 256,
+    CREATE_PAGES_MAX = 4
 };
 
 enum event_kind {
@@ -41,9 +43,10 @@ struct event {
     uint64_t id;      /* Snowflake, src/machine/snowflake.h */
     uint64_t time_ms; /* the owner's clock when it decided, ms since 1970 */
     struct id16 conversation;
-    struct span actor;     /* user id of who asked */
-    struct span client_id; /* of the command: retries carry the same */
-    uint64_t payload_hash; /* of the command: another payload under the same client id is a conflict */
+    struct span actor;       /* user id of who asked */
+    struct span client_id;   /* of the command: retries carry the same */
+    struct id16 fingerprint; /* keyed hash of actor and client id: what dedup knows them by */
+    uint64_t payload_hash;   /* of the command: another payload under the same client id is a conflict */
     /* CREATED */
     enum conversation_type type;
     struct span title;
@@ -52,7 +55,10 @@ struct event {
     uint32_t member_count;
     /* ADDED, REMOVED, ROLE */
     struct span target;
+    struct id16 target_hash; /* PROFILE too: of the user whose profile it is */
+    uint32_t page;           /* the target's, by the page_count of that moment */
     enum member_role role;
+    enum member_role former; /* his role before; 0 in an ADDED: never was a member */
     /* SPLIT */
     uint32_t from_page, to_page;
     /* MESSAGE */
@@ -63,7 +69,12 @@ struct event {
     struct span display_name;
 };
 
+/* Never less than what event_encode writes. */
+size_t event_len_max(const struct event *event);
 void event_encode(struct bytes_writer *w, const struct event *event);
+/* Reads one event and leaves the reader behind it. */
 PARLEY_MUST_USE int event_decode(struct bytes_reader *r, struct event *event);
+/* Bodies of text types must be UTF-8; others are opaque, such as ciphertext. No type means text. */
+bool event_body_is_text(struct span content_type);
 
 #endif
