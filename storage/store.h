@@ -42,9 +42,10 @@ struct store_batch;
 
 struct store_options {
     const char *dir;
-    uint64_t cache_bytes;        /* this shard's part of the block cache */
+    uint64_t cache_bytes;        /* this shard's part of the block cache; default 32 MiB when 0 */
     uint64_t write_buffer_bytes; /* of all its memtables; default 64 MiB when 0 */
-    uint64_t queue_bytes_max;    /* batches waiting for the store thread; default 32 MiB when 0 */
+    uint64_t queue_bytes_max;    /* batches submitted and not yet polled; default 32 MiB when 0 */
+    uint64_t space_guard_bytes;  /* STOP when less is free on the disk; max(2 GiB, 5 %) when 0 */
     void *owner;
     void (*wake)(void *owner);                       /* a batch completed: call store_poll on the reactor */
     void (*on_fatal)(void *owner, const char *what); /* from the store thread: exit and replay */
@@ -52,13 +53,14 @@ struct store_options {
 
 PARLEY_MUST_USE int store_open(const struct store_options *options, struct store **out, char *text,
                                size_t text_len);
-/* Writes what was submitted, then closes. */
+/* Writes what was submitted, runs the `done`s of what was written, then closes. On a full disk, or after
+ * on_fatal, what is not written is forgotten without `done`: the log still has it. Readers have ended. */
 void store_close(struct store **store);
 
 PARLEY_MUST_USE int store_batch_create(struct store *store, struct store_batch **out);
 void store_batch_destroy(struct store_batch **batch);
-/* Creates the month's families when they are not there yet (on the store thread, before the batch is
- * written). */
+/* A batch that ran out of memory says so when it is submitted. A month's families that are not there yet are
+ * created by the store thread, before the batch is written. */
 void store_batch_put(struct store_batch *batch, struct store_key at, struct span value);
 /* Appends `value` to the row: rows that are merged are sequences of self-delimiting entries. */
 void store_batch_append(struct store_batch *batch, struct store_key at, struct span value);
@@ -67,7 +69,8 @@ size_t store_batch_bytes(const struct store_batch *batch);
 
 typedef void store_done_fn(void *owner);
 /* Owns: takes the batch on success, and calls `done` from store_poll when it is written.
- * Errors: -PARLEY_ERR_FULL: more than queue_bytes_max waits: slow down, keep the batch. */
+ * Errors: -PARLEY_ERR_FULL: more than queue_bytes_max waits: slow down, keep the batch. -PARLEY_ERR_NOMEM:
+ * the batch is incomplete: build it again. -PARLEY_ERR_IO: after on_fatal. */
 PARLEY_MUST_USE int store_submit(struct store *store, struct store_batch **batch, store_done_fn *done,
                                  void *owner);
 /* Reactor: runs `done` of completed batches, in order. */
@@ -78,16 +81,18 @@ PARLEY_MUST_USE int store_get(struct store *store, struct store_key at, enum sto
                               size_t *len);
 typedef int store_row_fn(void *owner, struct span key, struct span value);
 /* Rows whose key is >= `from` and begins with its first `prefix_len` bytes, in key order, until `fn` answers
- * other than 0 (returned when negative). For a monthly family, only that month's rows. */
+ * other than 0 (returned when negative). For a monthly family, only that month's rows; no such month is no
+ * rows. Tiers: ALL and CACHE. -PARLEY_ERR_AGAIN may come after some rows: go on after the last key. */
 PARLEY_MUST_USE int store_scan(struct store *store, struct store_key from, size_t prefix_len,
                                enum store_tier tier, store_row_fn *fn, void *owner);
 /* The months that exist, newest first; answers how many there are. */
 size_t store_months(struct store *store, uint32_t *months, size_t max);
-/* Drops a month's families at once and for good (store thread idle: the caller paused write-back). */
+/* Drops a month's families for good; readers inside it end in peace. Waits for a write that is under way; a
+ * batch of that month that still waits would create it again, so pause write-back first. Blocks. */
 PARLEY_MUST_USE int store_drop_month(struct store *store, uint32_t month);
-/* Forces everything into files; write-back must be paused. Blocks. */
+/* Forces everything written into files; holds up the store thread meanwhile. Blocks. */
 PARLEY_MUST_USE int store_flush(struct store *store);
-/* A consistent copy in `dir` by hard links; write-back must be paused. Blocks. */
+/* A consistent copy in `dir`, which must not exist, by hard links; holds up the store thread. Blocks. */
 PARLEY_MUST_USE int store_checkpoint(struct store *store, const char *dir);
 
 enum store_pressure {
@@ -95,6 +100,7 @@ enum store_pressure {
     STORE_SLOW, /* slow write-back and new work down */
     STORE_STOP  /* refuse new work before it is logged */
 };
-enum store_pressure store_pressure(struct store *store);
+/* Any thread; reads two words: the store thread samples RocksDB and the disk ten times a second. */
+enum store_pressure store_pressure(const struct store *store);
 
 #endif
