@@ -1,0 +1,22 @@
+/* net/http_reply.h: answers to HTTP requests, all of one form.
+ *
+ * Why:    every answer has a length (libh2o chunks some without) and every error the same body:
+ *         {"error":{"code":"...","message":"...","retry_after_ms":N}}.
+ * Thread: the reactor of the request.
+ * Owner:  bodies are copied into the request's pool.
+ */
+#ifndef PARLEY_NET_HTTP_REPLY_H
+#define PARLEY_NET_HTTP_REPLY_H
+
+#include <h2o.h>
+
+#include "src/base/base.h"
+
+void http_reply(h2o_req_t *req, int status, const char *content_type, struct span body);
+void http_reply_json(h2o_req_t *req, int status, struct span body);
+/* `err` is an enum parley_err or its negative; retry_after_ms 0: the client need not come again. */
+void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms);
+/* The same, and the connection ends: what follows on it cannot be trusted to be a request. */
+void http_reply_error_and_close(h2o_req_t *req, int err);
+
+#endif

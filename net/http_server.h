@@ -1,0 +1,38 @@
+/* net/http_server.h: the HTTP/1.1 door of one reactor, on libh2o.
+ *
+ * Why:    one place decides what is a request: the raw head is judged first (net/http_head.h), then the route.
+ * Shape:  accepted socket -> h2o -> head scan -> route -> answer, or upgrade to a WebSocket
+ * Thread: the thread of the loop only.
+ * Owner:  the caller destroys it after its connections are gone, or leaves it to the end of the process.
+ * Errors: -PARLEY_ERR_NOMEM; what a client does wrong is answered to him.
+ */
+#ifndef PARLEY_NET_HTTP_SERVER_H
+#define PARLEY_NET_HTTP_SERVER_H
+
+#include <h2o.h>
+
+#include "net/ws_socket.h"
+#include "src/base/base.h"
+
+struct http_server;
+
+struct http_server_options {
+    h2o_loop_t *loop;
+    bool test_endpoints;         /* /test/http-echo and /test/ws-echo, for conformance suites */
+    uint32_t body_bytes_max;     /* of a request; more is answered with 413 */
+    uint32_t request_timeout_ms; /* head, body and idle keep-alive */
+    struct ws_context_options ws;
+    void *owner;
+    bool (*ready)(void *owner); /* the answer of /ready */
+};
+
+PARLEY_MUST_USE int http_server_create(const struct http_server_options *options, struct http_server **out);
+void http_server_destroy(struct http_server **server);
+/* Owns: takes the socket. */
+void http_server_accept(struct http_server *server, h2o_socket_t *socket);
+/* At the end of each loop turn. */
+void http_server_flush(struct http_server *server);
+/* Ends keep-alive connections after their request, and WebSockets with 1001. */
+void http_server_shut_down(struct http_server *server);
+
+#endif

@@ -1,0 +1,37 @@
+/* src/server/server.h: the process: data folder, reactors and doors, from start to an orderly end.
+ *
+ * Why:    one place knows the order in which things begin and end.
+ * Shape:  server_start -> (running) -> server_stop: listeners close, clients are told, connections end -> gone
+ * Thread: the main thread, which may block.
+ * Errors: 0 or a negative enum parley_err, with a sentence for the operator in `text`.
+ */
+#ifndef PARLEY_SERVER_SERVER_H
+#define PARLEY_SERVER_SERVER_H
+
+#include "src/base/base.h"
+
+enum { SERVER_TEXT_BYTES = 512, SERVER_REACTOR_COUNT_MAX = 256 };
+
+struct server_options {
+    const char *data_dir;
+    const char *address;    /* numeric */
+    uint16_t port;          /* 0: a free one */
+    uint32_t reactor_count; /* 0: one a core */
+    uint32_t shard_count;   /* 0: what the data folder says; a new one gets the cores' */
+    uint32_t connection_count_max;
+    uint32_t drain_ms; /* how long open connections may take to end */
+    bool test_endpoints;
+};
+
+struct server;
+
+/* Owns: the caller stops it. */
+PARLEY_MUST_USE int server_start(const struct server_options *options, struct server **out,
+                                 char text[SERVER_TEXT_BYTES]);
+uint16_t server_port(const struct server *server);
+uint32_t server_shard_count(const struct server *server);
+uint32_t server_reactor_count(const struct server *server);
+/* Drains, joins and frees. The first error of a reactor, or 0. */
+int server_stop(struct server **server);
+
+#endif

@@ -1,0 +1,36 @@
+"""A real parleyd on a free loopback port, stopped after the test."""
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+PARLEYD = os.environ.get("PARLEYD", "build/release/parleyd")
+
+
+class Server:
+    def __init__(self, folder, *flags):
+        self.log = open(os.path.join(folder, "log"), "w+b")
+        self.process = subprocess.Popen(
+            [PARLEYD, "--data", os.path.join(folder, "data"), "--port", "0", *flags],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
+        line = self.process.stdout.readline().decode()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert found, "parleyd did not start: " + open(self.log.name).read()
+        self.port = int(found.group(1))
+        self.url = "http://127.0.0.1:%d" % self.port
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        status = self.process.wait(timeout=30)
+        self.process.stdout.close()
+        self.log.close()
+        return status
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = Server(str(tmp_path_factory.mktemp("parleyd")), "--test-endpoints")
+    yield running
+    assert running.stop() == 0, "parleyd did not stop cleanly: " + open(running.log.name).read()
