@@ -388,14 +388,14 @@ static int load_operand(struct dedup *d, uint64_t segment, struct bytes_reader *
     if (r->failed || first_id == 0 || count == 0 || count > DEDUP_ROW_ENTRIES_MAX ||
         ordinal / DEDUP_SEGMENT_ORDINALS != segment)
         return -PARLEY_ERR_CORRUPT;
-    struct dedup_row *last = d->row_count ? &d->rows[d->row_from + d->row_count - 1] : NULL;
+    uint64_t last_id = d->row_count ? d->rows[d->row_from + d->row_count - 1].first_id : 0;
     if (ordinal + count > d->base) {
         if ((ordinal > d->end) || (ordinal > d->base && ordinal != d->end) || ordinal + count > d->applied ||
-            (last && first_id < last->first_id))
+            first_id < last_id)
             return -PARLEY_ERR_CORRUPT;
         if (reserve_rows(d, 1) || reserve_tags(d, d->applied - d->base))
             return -PARLEY_ERR_NOMEM;
-        if (!last || first_id != last->first_id)
+        if (first_id != last_id)
             d->rows[d->row_from + d->row_count++] = (struct dedup_row){first_id, ordinal};
     }
     for (uint32_t i = 0; i < count; i++) {
