@@ -60,6 +60,10 @@ struct io_uring;
  * the caller destroys the layer; the ring outlives it. */
 PARLEY_MUST_USE int file_layer_uring_create(struct io_uring *ring, struct file_layer **out);
 void file_layer_uring_destroy(struct file_layer **layer);
+/* Whether a completion of the shared ring is this layer's; never true of 0 or of a plain pointer. When the
+ * layer had to wait on the shared ring (`poll` with `wait`), it leaves the completions that it took with user
+ * data 0 in the ring: the reactor skips those. */
+bool file_layer_uring_owns(uint64_t user_data);
 /* One completion of the shared ring: `user_data` is what the layer had put there. */
 void file_layer_uring_complete(uint64_t user_data, int result);
 

@@ -53,7 +53,8 @@ PARLEY_MUST_USE int log_open(const struct log_options *options, struct log_repor
 
 /* One record of 1..LOG_RECORD_EVENTS_MAX events; the bytes are copied. Gives the position of its first event.
  * Errors: -PARLEY_ERR_FULL: both blocks are full or no segment is ready: refuse the command, nothing
- * happened. */
+ * happened. -PARLEY_ERR_DISK_FULL: the same, because no segment can be made. -PARLEY_ERR_TOO_LARGE,
+ * -PARLEY_ERR_BAD_REQUEST: never acceptable. -PARLEY_ERR_IO: after on_fatal. */
 PARLEY_MUST_USE int log_append(struct log *log, const void *record, size_t len, uint32_t event_count,
                                uint64_t *position);
 /* Once per loop turn: seals and submits the filling block when none is in flight, writes the mark when idle.
@@ -67,12 +68,13 @@ uint64_t log_end(const struct log *log);
 uint64_t log_next(const struct log *log);    /* the position that the next append is given */
 uint64_t log_ceiling(const struct log *log); /* of the last durable block */
 uint64_t log_bytes(const struct log *log);   /* of kept segments */
+bool log_idle(const struct log *log);        /* nothing is in flight or waits to be written */
 
 /* One record; `data` is valid during the call. A negative answer ends the reading and is returned. */
 typedef int log_record_fn(void *owner, uint64_t position, uint32_t event_count, struct span data);
-/* Durable records from `from` (a record's position) up to `to` (at most log_end when called).
- * Errors: -PARLEY_ERR_LOST: `from` was trimmed. -PARLEY_ERR_CORRUPT: a checksum failed: nothing bad is
- * served. */
+/* Durable records from the one that holds `from` up to `to` (at most log_end when called).
+ * Errors: -PARLEY_ERR_LOST: `from` was trimmed, also while reading, or lies behind the end.
+ * -PARLEY_ERR_CORRUPT: a checksum failed: nothing bad is served. */
 PARLEY_MUST_USE int log_read(struct log *log, uint64_t from, uint64_t to, log_record_fn *fn, void *owner);
 
 /* Forgets whole segments below `below`; never the last block. */
