@@ -19,6 +19,9 @@ static bool key_valid(struct span key)
 {
     uint8_t raw[KEY_BYTES];
     size_t len;
+    for (size_t i = 0; i < key.len; i++)
+        if (key.data[i] >= 0x80) /* libsodium 1.0.18 takes some of these for letters */
+            return false;
     return key.len == KEY_TEXT_BYTES &&
            sodium_base642bin(raw, sizeof raw, (const char *)key.data, key.len, NULL, &len, NULL,
                              sodium_base64_VARIANT_ORIGINAL) == 0 &&

@@ -99,6 +99,15 @@ static void a_key_is_16_bytes(void **state)
         assert_int_equal(check(h), -PARLEY_ERR_BAD_REQUEST);
         assert_false(h.version_mismatch);
     }
+    for (unsigned c = 0; c < 256; c++) {
+        char key[] = "dGhlIHNhbXBsZSBub25jZQ==";
+        key[3] = (char)c;
+        struct ws_handshake h = example();
+        h.key = (struct span){(const uint8_t *)key, sizeof key - 1};
+        bool good = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '+' ||
+                    c == '/';
+        assert_int_equal(check(h), good ? 0 : -PARLEY_ERR_BAD_REQUEST);
+    }
 }
 
 static void the_clients_order_chooses(void **state)
