@@ -351,6 +351,7 @@ struct read_state {
     struct log_chain chain;
     struct log_window window;
     uint64_t segment_id, offset;
+    uint64_t segment_bytes_max; /* no block is longer */
 };
 
 /* A copy of what a reader needs of a segment, path included. Errors: -PARLEY_ERR_LOST: it was trimmed. */
@@ -361,7 +362,8 @@ static int look_up_segment(struct log *log, uint64_t id, struct log_segment *cop
     for (const struct log_segment *s = log->first; s != NULL; s = s->next) {
         if (s->id != id)
             continue;
-        *copy = *s;
+        /* Only what readers share: the rest is the owner's, who does not lock. */
+        *copy = (struct log_segment){.id = s->id, .bytes = s->bytes, .salt = s->salt, .durable = s->durable};
         err = 0;
     }
     pthread_mutex_unlock(&log->lock);
@@ -379,9 +381,12 @@ static int read_begin(struct read_state *r)
     if (r->from == log->end)
         err = -PARLEY_ERR_END;
     const struct log_segment *found = NULL;
-    for (const struct log_segment *s = log->first; s != NULL && r->from < log->end; s = s->next)
+    for (const struct log_segment *s = log->first; s != NULL && r->from < log->end; s = s->next) {
         if (s->durable > 0 && s->first_position <= r->from)
             found = s;
+        if (s->bytes > r->segment_bytes_max)
+            r->segment_bytes_max = s->bytes;
+    }
     if (found != NULL) {
         uint32_t low = 0, high = found->index_count;
         while (high - low > 1) {
@@ -462,10 +467,12 @@ int log_read(struct log *log, uint64_t from, uint64_t to, log_record_fn *fn, voi
 {
     log_check(log);
     struct read_state r = {.log = log, .from = from, .to = to, .fn = fn, .owner = owner};
+    r.segment_bytes_max = log->options.segment_bytes;
     int err = read_begin(&r);
     if (err != 0)
         return err == -PARLEY_ERR_END ? 0 : err;
-    uint8_t *raw = memory_alloc((size_t)LOG_BLOCK_BYTES_MAX + LOG_BLOCK_ALIGN);
+    size_t bytes = r.segment_bytes_max < LOG_BLOCK_BYTES_MAX ? r.segment_bytes_max : LOG_BLOCK_BYTES_MAX;
+    uint8_t *raw = memory_alloc(bytes + LOG_BLOCK_ALIGN);
     if (raw == NULL)
         return -PARLEY_ERR_NOMEM;
     r.window = (struct log_window){.files = log->files, .step_bytes = READ_STEP_BYTES};
@@ -530,14 +537,14 @@ static int allocate(struct log *log, const struct log_options *options)
 
 static int allocate_blocks(struct log *log)
 {
-    log->memory = memory_zalloc((size_t)2 * LOG_BLOCK_BYTES_MAX + (size_t)2 * LOG_BLOCK_ALIGN);
+    log->memory = memory_zalloc(2 * log->block_bytes_max + (size_t)2 * LOG_BLOCK_ALIGN);
     if (log->memory == NULL)
         return -PARLEY_ERR_NOMEM;
     uint8_t *at =
         log->memory + (LOG_BLOCK_ALIGN - (uintptr_t)log->memory % LOG_BLOCK_ALIGN) % LOG_BLOCK_ALIGN;
     log->block[0] = at;
-    log->block[1] = at + LOG_BLOCK_BYTES_MAX;
-    log->mark_slot = at + (size_t)2 * LOG_BLOCK_BYTES_MAX;
+    log->block[1] = at + log->block_bytes_max;
+    log->mark_slot = at + 2 * log->block_bytes_max;
     return 0;
 }
 

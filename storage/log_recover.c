@@ -20,7 +20,8 @@ struct recovery {
     uint64_t damage_from, damage_to;
     char why[128];
     bool mark_block_seen;
-    uint8_t *buffer;
+    uint8_t *buffer_raw, *buffer; /* as long as the longest block can be */
+    size_t buffer_bytes;
 };
 
 /* What scanning one segment found. */
@@ -315,8 +316,8 @@ static int repair_tail(struct recovery *r)
     int err = r->files->ops->open(r->files, path, FILE_WRITE, &fd);
     if (err != 0)
         return err;
-    memset(r->buffer, 0, LOG_BLOCK_BYTES_MAX);
-    parley_assert(r->damage_to - r->damage_from <= LOG_BLOCK_BYTES_MAX);
+    memset(r->buffer, 0, r->buffer_bytes);
+    parley_assert(r->damage_to - r->damage_from <= r->buffer_bytes);
     err = r->files->ops->write(r->files, fd, r->buffer, (size_t)(r->damage_to - r->damage_from),
                                r->damage_from);
     if (err == 0)
@@ -368,12 +369,29 @@ static int settle_tail(struct recovery *r, uint64_t block_bytes_max)
     return 0;
 }
 
+static int allocate_buffer(struct recovery *r, uint64_t segment_bytes)
+{
+    uint64_t bytes = segment_bytes; /* at least two sectors, which the mark needs */
+    for (const struct log_segment *s = r->segments; s != NULL; s = s->next)
+        bytes = s->bytes > bytes ? s->bytes : bytes;
+    r->buffer_bytes = bytes < LOG_BLOCK_BYTES_MAX ? bytes : LOG_BLOCK_BYTES_MAX;
+    r->buffer_raw = memory_alloc(r->buffer_bytes + LOG_BLOCK_ALIGN);
+    if (r->buffer_raw == NULL)
+        return -PARLEY_ERR_NOMEM;
+    uintptr_t past = (uintptr_t)r->buffer_raw % LOG_BLOCK_ALIGN;
+    r->buffer = r->buffer_raw + (LOG_BLOCK_ALIGN - past) % LOG_BLOCK_ALIGN;
+    return 0;
+}
+
 static int recover(struct recovery *r, uint64_t segment_bytes)
 {
     int err = r->files->ops->sync_dir(r->files, r->dir);
     if (err != 0)
         return err;
     err = r->files->ops->list(r->files, r->dir, note_segment, r);
+    if (err != 0)
+        return err;
+    err = allocate_buffer(r, segment_bytes);
     if (err != 0)
         return err;
     err = log_mark_read(r->files, r->dir, r->buffer, &r->mark);
@@ -404,10 +422,6 @@ int log_recover(struct file_layer *files, const char *dir, uint64_t segment_byte
                 struct log_recovered *out)
 {
     struct recovery r = {.files = files, .dir = dir, .report = report, .out = out};
-    uint8_t *raw = memory_alloc((size_t)LOG_BLOCK_BYTES_MAX + LOG_BLOCK_ALIGN);
-    if (raw == NULL)
-        return -PARLEY_ERR_NOMEM;
-    r.buffer = raw + (LOG_BLOCK_ALIGN - (uintptr_t)raw % LOG_BLOCK_ALIGN) % LOG_BLOCK_ALIGN;
     int err = recover(&r, segment_bytes);
     if (err != 0 && report->text[0] == '\0')
         snprintf(report->text, sizeof(report->text), "recovery failed: %s", parley_err_text(err));
@@ -416,6 +430,6 @@ int log_recover(struct file_layer *files, const char *dir, uint64_t segment_byte
         log_segment_destroy(files, &r.segments);
         r.segments = next;
     }
-    memory_free(raw);
+    memory_free(r.buffer_raw);
     return err;
 }

@@ -23,7 +23,7 @@
 struct log_window {
     struct file_layer *files;
     int fd;
-    uint8_t *data; /* LOG_BLOCK_BYTES_MAX, aligned */
+    uint8_t *data; /* aligned, as long as the longest block */
     uint64_t offset;
     size_t len, step_bytes; /* what it holds; what it reads at least */
     uint64_t limit;         /* it never reads beyond */

@@ -106,9 +106,9 @@ static void must_open(struct fixture *f)
 static void fill_record(uint8_t *data, uint32_t len, uint64_t tag)
 {
     uint64_t x = tag * 0x9e3779b97f4a7c15ULL + 1;
-    for (uint32_t i = 0; i < len; i++) {
+    for (uint32_t i = 0; i < len; i += sizeof(x)) {
         x = x * 6364136223846793005ULL + 1442695040888963407ULL;
-        data[i] = (uint8_t)(x >> 56);
+        memcpy(data + i, &x, len - i < sizeof(x) ? len - i : sizeof(x));
     }
 }
 
