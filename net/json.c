@@ -31,6 +31,8 @@ struct json_reader {
     struct json_field *field; /* whose value comes next or is being read; NULL: an unknown one's */
     int text_err, form_err;
     unsigned depth;
+    bool completing;  /* yajl looks at its own blank behind the text now */
+    size_t value_end; /* where the outermost value ended */
     size_t object_start, element_count, key_count, scratch_used, arena_used;
     struct open_object open[JSON_DEPTH_MAX];
     struct span keys[JSON_OPEN_KEY_COUNT_MAX];
@@ -94,11 +96,27 @@ static struct span keep(struct json_reader *r, const uint8_t *data, size_t len)
     return (struct span){copy, len};
 }
 
+/* yajl takes an unfinished string behind the value for the end of the text: what follows is looked at here. */
+static void end_value(struct json_reader *r)
+{
+    if (r->depth == 0)
+        r->value_end = r->completing ? r->len : yajl_get_bytes_consumed(r->yajl);
+}
+
+static bool ends_in_blanks(const struct json_reader *r)
+{
+    for (size_t i = r->value_end; i < r->len; i++)
+        if (r->text[i] != ' ' && r->text[i] != '\n' && r->text[i] != '\t' && r->text[i] != '\r')
+            return false;
+    return true;
+}
+
 /* The field that a value of this kind fills, if any. Only direct members of the outermost object count. */
 static struct json_field *take_field(struct json_reader *r, enum json_kind kind)
 {
     if (r->depth == 0)
         fail_form(r);
+    end_value(r);
     if (r->depth == 2 && r->field && r->field->kind == JSON_FIELD_STRINGS)
         fail_form(r); /* only strings may be in it; those do not come here */
     if (r->depth != 1 || !r->field)
@@ -118,6 +136,7 @@ static int on_null(void *ctx)
     struct json_reader *r = ctx;
     if (r->depth == 0 || (r->depth == 2 && r->field && r->field->kind == JSON_FIELD_STRINGS))
         fail_form(r);
+    end_value(r);
     return 1;
 }
 
@@ -188,6 +207,7 @@ static int on_end_map(void *ctx)
 {
     struct json_reader *r = ctx;
     r->key_count = r->open[--r->depth].key_base;
+    end_value(r);
     if (r->depth == 1 && r->field && r->field->kind == JSON_FIELD_OBJECT)
         r->field->value.object =
             (struct span){r->text + r->object_start, yajl_get_bytes_consumed(r->yajl) - r->object_start};
@@ -209,6 +229,7 @@ static int on_end_array(void *ctx)
 {
     struct json_reader *r = ctx;
     r->depth--;
+    end_value(r);
     return 1;
 }
 
@@ -307,6 +328,8 @@ static void begin(struct json_reader *r, const uint8_t *text, size_t len, struct
     r->field = NULL;
     r->text_err = r->form_err = 0;
     r->depth = 0;
+    r->completing = false;
+    r->value_end = 0;
     r->element_count = r->key_count = r->scratch_used = r->arena_used = 0;
     for (size_t i = 0; i < count; i++) {
         fields[i].present = false;
@@ -331,13 +354,14 @@ static int parse(struct json_reader *r)
     r->yajl = yajl_alloc(&callbacks, &arena, r);
     yajl_config(r->yajl, yajl_dont_validate_strings, 1);
     yajl_status status = yajl_parse(r->yajl, r->text, r->len);
+    r->completing = true;
     if (status == yajl_status_ok)
         status = yajl_complete_parse(r->yajl);
     yajl_free(r->yajl);
     r->yajl = NULL;
     if (r->text_err)
         return r->text_err;
-    return status == yajl_status_ok ? 0 : -PARLEY_ERR_BAD_JSON;
+    return status == yajl_status_ok && ends_in_blanks(r) ? 0 : -PARLEY_ERR_BAD_JSON;
 }
 
 int json_read(struct json_reader *reader, const uint8_t *text, size_t len, struct json_field *fields,

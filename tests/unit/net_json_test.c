@@ -108,6 +108,11 @@ static void what_yajl_lets_pass_is_refused(void **state)
         "{",
         "{}x",
         "{}{}",
+        "{}\"", /* an unfinished string */
+        "{} \"x",
+        "[]\"",
+        "1\"",
+        "null\"",
         "{\"a\":[],\"a\":[]}",
         "{\"x\":1,\"\\u0078\":1}",
         "{\"y\":{\"x\":1,\"x\":1}}",
