@@ -1,0 +1,73 @@
+/* src/shard/shard.h: the unit of ownership: one commit log and the machine's objects, one writer.
+ *
+ * Why:    decide, append, commit, apply and answer in one place and one order (design, section 3).
+ * Shape:  shard_submit -> machine_decide -> log_append -> [pending records] -> durable -> apply -> on_applied -> done
+ *         shard_open replays the log through the same apply.
+ * State:  objects live in memory and are rebuilt from the whole log: the store behind them (load, write-back, redo) is
+ *         not joined yet, see docs/architecture.md.
+ * Thread: the shard's reactor.
+ * Errors: 0 or a negative enum parley_err; a request's are in the request.
+ */
+#ifndef PARLEY_SHARD_SHARD_H
+#define PARLEY_SHARD_SHARD_H
+
+#include "src/base/clock.h"
+#include "src/base/hash.h"
+#include "src/machine/machine.h"
+#include "storage/log.h"
+
+struct shard;
+
+/* The door's, until `done`: command and all that it points to must live so long. */
+struct shard_request {
+    struct command command;
+    /* Out: 0 with id and seq of the (first) result, or why it is refused. */
+    int error;
+    bool duplicate;
+    uint64_t id, seq;
+    /* Called exactly once, perhaps within shard_submit; the request is the door's again. */
+    void (*done)(struct shard_request *request);
+    void *owner;
+    /* The shard's own. */
+    struct shard_request *next;
+    uint64_t waits_for_id;
+};
+
+struct shard_options {
+    uint32_t number;
+    const char *log_dir;
+    struct file_layer *files; /* outlives the shard */
+    uint64_t segment_bytes;   /* 0: the log's default */
+    bool helper_thread;       /* as the log's */
+    struct hash_key key;
+    const struct clock_source *clock;
+    struct machine_limits limits;
+    struct dedup_options dedup;
+    uint32_t lease_ms;          /* how far ceilings lie ahead of the clock */
+    uint32_t request_count_max; /* waiting for their commit; more are refused with FULL */
+    void *owner;
+    /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
+    void (*on_applied)(void *owner, const struct event *event);
+    /* The log failed, or memory for an apply: nothing is acknowledged any more, end the process. */
+    void (*on_fatal)(void *owner, int err, const char *what);
+};
+
+/* Recovers and replays; blocks. Owns: on success the caller closes. */
+PARLEY_MUST_USE int shard_open(const struct shard_options *options, struct log_report *report,
+                               struct shard **out);
+/* Commits what is decided, answers what waits (on a failed log: with INTERNAL), closes the log. */
+void shard_close(struct shard **shard);
+
+void shard_submit(struct shard *shard, struct shard_request *request);
+/* Once a loop turn: hands what was decided to the log; an idle shard renews its ceiling. */
+void shard_turn_end(struct shard *shard);
+
+/* Applied objects, for readers; NULL when there is none. They live until the next call that may change them. */
+const struct conversation *shard_conversation(const struct shard *shard, const struct id16 *id);
+const struct page *shard_page(const struct shard *shard, const struct id16 *conversation, uint32_t number);
+const struct user *shard_user(const struct shard *shard, const struct id16 *hash);
+uint64_t shard_applied_id(const struct shard *shard);
+uint32_t shard_object_count(const struct shard *shard);
+uint32_t shard_waiting_count(const struct shard *shard);
+
+#endif
