@@ -135,8 +135,10 @@ int store_families_ensure(struct store *store, uint32_t month, char *text, size_
         month_name(name, (enum store_family)(STORE_FIXED_COUNT + i), month);
         rocksdb_column_family_handle_t *handle =
             rocksdb_create_column_family(store->db, store->db_options, name, &error);
-        if (error) /* whatever the C interface answers beside an error is not a handle */
+        if (error) { /* beside an error comes a shell without a handle */
+            rocksdb_column_family_handle_destroy(handle);
             return store_error_take(&error, text, text_len);
+        }
         slot->family[i] = handle;
     }
     slot_publish(slot);

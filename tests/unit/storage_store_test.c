@@ -9,7 +9,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -506,6 +508,119 @@ static void a_folder_that_lost_its_head_is_refused(void **state)
     assert_non_null(strstr(text, "CURRENT"));
 }
 
+/* Writes 200 KB at a time until the store says stop, or `max` batches. Answers how many were submitted. */
+static int write_until_stop(struct bench *b, int max)
+{
+    static uint8_t noise[50000];
+    unsigned seed = 1;
+    uint8_t key[24];
+    int count = 0;
+    while (count < max && store_pressure(b->store) != STORE_STOP) {
+        for (size_t i = 0; i < sizeof noise; i++)
+            noise[i] = (uint8_t)rand_r(&seed); /* so that it does not compress */
+        struct store_batch *batch = batch_new(b);
+        for (uint8_t n = 0; n < 4; n++)
+            store_batch_put(batch, chunk_key(key, NOVEMBER, (uint8_t)count, n),
+                            (struct span){noise, sizeof noise});
+        store_batch_put(batch, fixed_key(STORE_META, "position"),
+                        (struct span){(uint8_t *)&count, sizeof count});
+        int err = store_submit(b->store, &batch, count_done, b);
+        store_batch_destroy(&batch);
+        count += !err;
+        if (err && err != -PARLEY_ERR_FULL)
+            break;
+        usleep(2000);
+        store_poll(b->store);
+    }
+    return count;
+}
+
+static void a_full_disk_means_stop_and_then_goes_on(void **state)
+{
+    struct bench *b = *state;
+    if (mount("parley", b->root, "tmpfs", 0, "size=24m") != 0)
+        skip(); /* not allowed to mount */
+    char ballast[96];
+    snprintf(ballast, sizeof ballast, "%s/ballast", b->root);
+    int fd = open(ballast, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    int full = fd < 0 ? errno : posix_fallocate(fd, 0, 16 << 20);
+    close(fd);
+    b->options.write_buffer_bytes = 1 << 20;
+    bench_open(b);
+    int count = write_until_stop(b, 200);
+    enum store_pressure before = store_pressure(b->store);
+    bool freed = unlink(ballast) == 0;
+    for (int i = 0; (b->done_count < count || store_pressure(b->store) == STORE_STOP) && i < 20000; i++) {
+        usleep(1000);
+        store_poll(b->store);
+    }
+    int done = b->done_count, after = (int)store_pressure(b->store);
+    int flushed = store_flush(b->store);
+    for (int i = 0; flushed && i < 100; i++) { /* RocksDB may still be recovering */
+        usleep(100000);
+        flushed = store_flush(b->store);
+    }
+    reopen(b);
+    uint8_t *value = NULL;
+    size_t len = 0;
+    int last = 0, err = store_get(b->store, fixed_key(STORE_META, "position"), STORE_ALL, &value, &len);
+    if (!err && len == sizeof last)
+        memcpy(&last, value, len);
+    memory_free(value);
+    /* Once more full: a close gives up instead of waiting for ever. The log has what it forgets. */
+    fd = open(ballast, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    int ignored = posix_fallocate(fd, 0, 8 << 20);
+    (void)ignored;
+    close(fd);
+    (void)write_until_stop(b, 60);
+    store_close(&b->store);
+    umount2(b->root, MNT_DETACH);
+    assert_int_equal(full, 0);
+    assert_true(count > 10 && count < 200);
+    assert_int_equal(before, STORE_STOP);
+    assert_true(freed);
+    assert_int_equal(done, count);
+    assert_int_equal(flushed, 0);
+    assert_true(after != STORE_STOP);
+    assert_int_equal(last, count - 1);
+}
+
+static atomic_int fatals;
+
+static void count_fatal(void *owner, const char *what)
+{
+    (void)owner;
+    if (*what)
+        atomic_fetch_add(&fatals, 1);
+}
+
+static void a_folder_that_vanishes_is_fatal_once(void **state)
+{
+    struct bench *b = *state;
+    char text[256], gone[96];
+    b->options.write_buffer_bytes = 256 << 10;
+    bench_open(b);
+    store_close(&b->store);
+    b->options.on_fatal = count_fatal;
+    assert_int_equal(store_open(&b->options, &b->store, text, sizeof text), 0);
+    snprintf(gone, sizeof gone, "%s/gone", b->root);
+    assert_int_equal(rename(b->dir, gone), 0);
+    int fd = open(b->dir, O_CREAT | O_WRONLY | O_CLOEXEC, 0600); /* or RocksDB makes the folder anew */
+    assert_true(fd >= 0);
+    close(fd);
+    int count = write_until_stop(b, 200);
+    assert_true(count > 0 && count < 200);
+    for (int i = 0; atomic_load(&fatals) == 0 && i < 10000; i++)
+        usleep(1000);
+    assert_int_equal(store_pressure(b->store), STORE_STOP);
+    struct store_batch *batch = batch_new(b);
+    store_batch_put(batch, fixed_key(STORE_META, "k"), text_span("v"));
+    assert_int_equal(store_submit(b->store, &batch, count_done, b), -PARLEY_ERR_IO);
+    store_batch_destroy(&batch);
+    store_close(&b->store);
+    assert_int_equal(atomic_load(&fatals), 1);
+}
+
 static int use_store(struct bench *b)
 {
     struct store_batch *batch = NULL;
@@ -704,6 +819,8 @@ int main(int argc, char **argv)
         TEST(batches_complete_in_order_through_stalls),
         TEST(a_checkpoint_opens_and_equals),
         TEST(a_folder_that_lost_its_head_is_refused),
+        TEST(a_full_disk_means_stop_and_then_goes_on),
+        TEST(a_folder_that_vanishes_is_fatal_once),
         TEST(each_failed_allocation_is_an_error_and_nothing_else),
         TEST(rows_equal_their_positions_after_each_kill),
     };
