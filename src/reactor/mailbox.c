@@ -387,7 +387,7 @@ int mailbox_wake_fd(const struct mailbox *box)
 
 void mailbox_counters_read(const struct mailbox *box, struct mailbox_counters *out)
 {
-    uint64_t values[PARLEY_ARRAY_COUNT(box->counters)];
+    uint64_t values[PARLEY_ARRAY_COUNT(box->counters)] = {0};
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(values); i++)
         values[i] = atomic_load_explicit(&box->counters[i], memory_order_relaxed);
     memcpy(out, values, sizeof *out);

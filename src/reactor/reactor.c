@@ -274,7 +274,8 @@ static int run_turn(struct reactor *reactor)
 {
     const struct reactor_hooks *hooks = &reactor->options.hooks;
     count(&reactor->turns, 1);
-    int got = io_uring_submit_and_get_events(&reactor->ring);
+    /* TASKRUN_FLAG tells when the kernel has work for this thread; without any the system call is saved. */
+    int got = ring_has_work(reactor) ? io_uring_submit_and_get_events(&reactor->ring) : 0;
     if (got < 0 && !ring_error_passes(got))
         return -PARLEY_ERR_IO;
     reactor->now_ms = clock_monotonic_ms(reactor->options.clock);
