@@ -288,7 +288,9 @@ static void oracle_message(wslay_event_context_ptr ctx, const struct wslay_event
                        : a->opcode == WS_PONG  ? "pong"
                        : a->opcode == WS_CLOSE ? "close"
                                                : "binary";
-    if (a->opcode == WS_CLOSE)
+    if (a->opcode == WS_CLOSE && a->msg_length == 1) /* wslay takes half a code */
+        trace_event(&trace_other, "fail", 1002, NULL, 0);
+    else if (a->opcode == WS_CLOSE)
         trace_event(&trace_other, kind, a->status_code ? a->status_code : 1005,
                     a->msg + (a->msg_length ? 2 : 0), a->msg_length ? a->msg_length - 2 : 0);
     else
