@@ -180,6 +180,14 @@ int conversation_give_tail(struct conversation *c, struct span row)
     return 0;
 }
 
+struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id)
+{
+    for (uint32_t i = 0; i < c->chunk_count; i++)
+        if (c->chunks[i]->first_id == first_id)
+            return c->chunks[i];
+    return NULL;
+}
+
 void conversation_forget_stored(struct conversation *c, bool all)
 {
     uint32_t gone = 0;

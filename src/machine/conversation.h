@@ -49,6 +49,8 @@ void conversation_encode(const struct conversation *c, struct bytes_writer *w);
 
 /* The row of the chunk open_chunk_id, so that later messages continue it. Before any is applied. */
 PARLEY_MUST_USE int conversation_give_tail(struct conversation *c, struct span row);
+/* The chunk in memory that begins with the id, or NULL: how a finished write-back finds what it wrote. */
+struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id);
 /* Frees the chunks that the store has whole; the newest too, when `all`. */
 void conversation_forget_stored(struct conversation *c, bool all);
 

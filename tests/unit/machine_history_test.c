@@ -210,6 +210,10 @@ static void check_members(struct world *w, const struct model *m)
 static void check(struct world *w, const struct model *m)
 {
     const struct conversation_counts *n = &w->conv->applied;
+    unsigned entries = 0;
+    for (unsigned u = 0; u < USERS; u++)
+        entries += m->users[u].ever;
+    assert_int_equal(n->entries, entries);
     assert_memory_equal(n, &w->conv->ahead, sizeof *n);
     assert_true(n->members == m->members && n->owners == m->owners && n->last_seq == m->seq);
     check_members(w, m);
