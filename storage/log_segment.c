@@ -110,9 +110,11 @@ int log_segment_create(struct file_layer *files, const char *dir, uint64_t id, u
     err = files->ops->rename(files, tmp, path);
     if (err != 0)
         goto fail_file;
-    err = files->ops->sync_dir(files, dir);
-    if (err != 0)
-        goto fail; /* it may be there or not: recovery takes both */
+    if (files->ops->sync_dir(files, dir) != 0) {
+        /* Its name may be there or not. Recovery takes both, but nobody may make another one beside it. */
+        err = -PARLEY_ERR_IO;
+        goto fail;
+    }
     *out = s;
     return 0;
 fail_file:

@@ -124,12 +124,15 @@ static void names_copy(struct names *to, const struct names *from)
         names_put(to, from->at[i].path, from->at[i].inode);
 }
 
-static void journal_flush(struct sim_file *sim, uint32_t count)
+/* Each unsynced change reaches the disk with a probability of `bias` / 8, whatever became of the others: no
+ * order is promised between two names. */
+static void journal_flush(struct sim_file *sim, uint64_t bias)
 {
     for (uint32_t i = 0; i < sim->journal_count; i++) {
-        if (i < count && sim->journal[i].remove != NULL)
+        bool arrives = bias >= 8 || (bias > 0 && sim_file_random(sim) % 8 < bias);
+        if (arrives && sim->journal[i].remove != NULL)
             names_remove(&sim->disk, sim->journal[i].remove);
-        if (i < count && sim->journal[i].path != NULL)
+        if (arrives && sim->journal[i].path != NULL)
             names_put(&sim->disk, sim->journal[i].path, sim->journal[i].inode);
         free(sim->journal[i].path);
         free(sim->journal[i].remove);
@@ -336,7 +339,7 @@ static int sim_sync_dir(struct file_layer *layer, const char *path)
         return -PARLEY_ERR_IO;
     int err = planned_sync(sim);
     if (err == 0)
-        journal_flush(sim, sim->journal_count);
+        journal_flush(sim, 8);
     return err;
 }
 
@@ -554,7 +557,7 @@ void sim_file_crash(struct sim_file *sim, bool tear_sectors)
         inode_crash(sim, inode, tear_sectors);
         inode->locked = false;
     }
-    journal_flush(sim, (uint32_t)(sim_file_random(sim) % (sim->journal_count + 1)));
+    journal_flush(sim, sim_file_random(sim) % 9);
     names_copy(&sim->now, &sim->disk);
 }
 

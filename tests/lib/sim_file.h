@@ -4,7 +4,7 @@
  * Why:    the log's promises are about power cuts; here a power cut costs a microsecond and a seed repeats
  * it. Shape:  each file has what the process sees and what the disk surely holds. A crash keeps the latter
  * and, of everything unsynced or in flight, a random subset of 4 KiB sectors (with `tear_sectors` of 512-byte
- * ones) and a random prefix of the unsynced renames, creations and unlinks. Thread: one. Same seed and same
+ * ones) and a random subset of the unsynced renames, creations and unlinks. Thread: one. Same seed and same
  * calls: same run.
  */
 #ifndef PARLEY_TESTS_LIB_SIM_FILE_H
