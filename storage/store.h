@@ -54,7 +54,8 @@ struct store_options {
 PARLEY_MUST_USE int store_open(const struct store_options *options, struct store **out, char *text,
                                size_t text_len);
 /* Writes what was submitted, runs the `done`s of what was written, then closes. On a full disk, or after
- * on_fatal, what is not written is forgotten without `done`: the log still has it. Readers have ended. */
+ * on_fatal, what is not written is forgotten without `done`: the log still has it. What is written is normally
+ * flushed, but just after a full disk it may not be: ask the PERSISTED tier. Readers have ended. */
 void store_close(struct store **store);
 
 PARLEY_MUST_USE int store_batch_create(struct store *store, struct store_batch **out);
