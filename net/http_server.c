@@ -135,7 +135,8 @@ static void answer(struct http_server *server, h2o_req_t *req)
             http_reply_error(req, PARLEY_ERR_METHOD, 0);
         return;
     }
-    http_reply_error(req, PARLEY_ERR_NOT_FOUND, 0);
+    if (!chat_http_answer(server->options.chat, req))
+        http_reply_error(req, PARLEY_ERR_NOT_FOUND, 0);
 }
 
 /* h2o's parsed request hides what a proxy in front may have read otherwise; the raw head is still there. */

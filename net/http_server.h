@@ -11,6 +11,7 @@
 
 #include <h2o.h>
 
+#include "net/chat_http.h"
 #include "net/ws_socket.h"
 #include "src/base/base.h"
 
@@ -18,6 +19,7 @@ struct http_server;
 
 struct http_server_options {
     h2o_loop_t *loop;
+    struct chat_http *chat;      /* outlives the server */
     bool test_endpoints;         /* /test/http-echo and /test/ws-echo, for conformance suites */
     uint32_t body_bytes_max;     /* of a request; more is answered with 413 */
     uint32_t request_timeout_ms; /* head, body and idle keep-alive */

@@ -142,8 +142,8 @@ int ws_socket_send(struct ws_socket *ws, enum ws_opcode opcode, struct span payl
     int err = reserve(&ws->filling, (uint32_t)payload.len + WS_SERVER_HEAD_BYTES_MAX);
     if (err)
         return err;
-    uint8_t head[WS_SERVER_HEAD_BYTES_MAX];
-    append(&ws->filling, head, ws_frame_encode_head(head, opcode, true, payload.len));
+    ws->filling.len +=
+        (uint32_t)ws_frame_encode_head(ws->filling.data + ws->filling.len, opcode, true, payload.len);
     append(&ws->filling, payload.data, payload.len);
     mark_dirty(ws);
     return 0;

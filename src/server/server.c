@@ -1,8 +1,11 @@
 #include "src/server/server.h"
 
 #include <h2o.h>
+#include <liburing.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "net/http_server.h"
@@ -11,18 +14,27 @@
 #include "src/reactor/listener.h"
 #include "src/reactor/reactor.h"
 #include "src/server/data_folder.h"
+#include "src/server/router.h"
+#include "src/server/secret.h"
+#include "storage/file.h"
 
 enum {
     MAILBOX_REQUEST_SLOTS = 1024,
     MAILBOX_LIVE_SLOTS = 4096,
     RING_ENTRIES = 256,
     TIMER_WORK_MAX = 1024,
-    BODY_BYTES_MAX = 1 << 20,
+    REQUEST_BYTES_MAX = 1 << 20,
     REQUEST_TIMEOUT_MS = 10000,
     WS_MESSAGE_BYTES_MAX = 1 << 20,
     WS_OUT_BYTES_MAX = 4 << 20,
     WS_LINGER_MS = 2000,
+    LEASE_MS = 5000,
+    HOUSEKEEPING_MS = 1000, /* an idle reactor wakes to renew its shards' ceilings and write their marks */
+    SHARD_REQUESTS_MAX = 65536,
+    CHAT_OPEN_MAX = 65536,
+    PATH_BYTES = 4096,
 };
+_Static_assert(2 * HOUSEKEEPING_MS < LEASE_MS, "a ceiling is renewed before it is used up");
 _Static_assert(WS_OUT_BYTES_MAX >= 2 * WS_MESSAGE_BYTES_MAX, "the largest message fits behind another");
 
 struct worker {
@@ -30,17 +42,24 @@ struct worker {
     struct reactor *reactor;
     struct listener *listener;
     struct http_server *http;
+    struct file_layer *files;
+    struct shard **shards; /* by number, NULL where another reactor owns it */
+    struct router router;
+    struct chat_http chat;
+    struct wheel_timer housekeeping;
     uint64_t drain_until_ms; /* 0: not draining */
 };
 
 struct server {
     struct server_options options;
     struct data_folder folder;
+    struct jwt_key key;
     struct mailbox_grid *grid;
     struct worker *workers;
     uint32_t reactor_count, started_count;
     uint16_t port;
     atomic_bool stopping;
+    char text[SERVER_TEXT_BYTES]; /* why a start failed, when a shard has more to say than the error */
 };
 
 static bool is_ready(void *owner)
@@ -63,40 +82,152 @@ static void on_connection(void *owner, struct st_h2o_socket_t *socket, const str
     http_server_accept(w->http, socket);
 }
 
-static int on_start(void *owner, struct reactor *reactor)
+/* Nothing may be acknowledged any more, and what is in memory is no longer what the log says: end, and replay. */
+static void on_shard_fatal(void *owner, int err, const char *what)
 {
-    struct worker *w = owner;
-    const struct server_options *o = &w->server->options;
-    struct http_server_options http = {.loop = reactor_loop(reactor),
+    (void)owner;
+    fprintf(stderr, "parleyd: stopping at once: %s: %s\n", what, parley_err_text(err));
+    _exit(EXIT_FAILURE);
+}
+
+static int open_shard(struct worker *w, uint32_t number)
+{
+    struct server *server = w->server;
+    char path[PATH_BYTES];
+    struct log_report report = {0};
+    if (snprintf(path, sizeof path, "%s/shard-%04u", server->options.data_dir, number) >= PATH_BYTES - 8)
+        return -PARLEY_ERR_BAD_REQUEST;
+    int err = w->files->ops->make_dir(w->files, path);
+    if (err)
+        return err;
+    char log_dir[PATH_BYTES];
+    snprintf(log_dir, sizeof log_dir, "%.4000s/log", path);
+    struct shard_options options = {.number = number,
+                                    .log_dir = log_dir,
+                                    .files = w->files,
+                                    .helper_thread = true,
+                                    .key = server->folder.key,
+                                    .clock = clock_real(),
+                                    .limits = {1000, 1000000, 65536, TITLE_BYTES_MAX},
+                                    .dedup = {7ull * 86400 * 1000, 1000000},
+                                    .lease_ms = LEASE_MS,
+                                    .request_count_max = SHARD_REQUESTS_MAX,
+                                    .owner = w,
+                                    .on_fatal = on_shard_fatal};
+    err = shard_open(&options, &report, &w->shards[number]);
+    if (err)
+        snprintf(server->text, sizeof server->text, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
+                 report.text[0] ? report.text : parley_err_text(err), log_dir, report.file,
+                 (unsigned long long)report.offset);
+    return err;
+}
+
+static bool complete_file(void *owner, uint64_t user_data, int result)
+{
+    (void)owner;
+    if (user_data == 0) /* the file layer waited on the ring itself and took this one */
+        return true;
+    if (!file_layer_uring_owns(user_data))
+        return false;
+    file_layer_uring_complete(user_data, result);
+    return true;
+}
+
+static void keep_house(struct wheel_timer *timer)
+{
+    /* That the turn happens is all: its end does the rest. */
+    struct worker *w = (struct worker *)((char *)timer - offsetof(struct worker, housekeeping));
+    timer_wheel_add(reactor_timers(w->reactor), timer, reactor_now_ms(w->reactor) + HOUSEKEEPING_MS);
+}
+
+static int open_shards(struct worker *w)
+{
+    struct server *server = w->server;
+    struct reactor_ring_client client = {w, complete_file};
+    w->router = (struct router){.key = &server->folder.key,
+                                .clock = clock_real(),
+                                .mailbox = reactor_mailbox(w->reactor),
+                                .shard_count = server->folder.shard_count,
+                                .reactor_count = (uint16_t)server->reactor_count};
+    w->router.shards = w->shards = memory_zalloc(server->folder.shard_count * sizeof(struct shard *));
+    int err = w->shards ? file_layer_uring_create(reactor_ring(w->reactor), &w->files) : -PARLEY_ERR_NOMEM;
+    if (!err)
+        err = reactor_add_ring_client(w->reactor, &client);
+    for (uint32_t n = 0; n < server->folder.shard_count && !err; n++)
+        if (router_reactor_of(&w->router, n) == mailbox_index(w->router.mailbox))
+            err = open_shard(w, n);
+    return err;
+}
+
+static void close_shards(struct worker *w)
+{
+    for (uint32_t n = 0; w->shards && n < w->server->folder.shard_count; n++)
+        shard_close(&w->shards[n]);
+    if (w->files)
+        file_layer_uring_destroy(&w->files);
+    memory_free(w->shards);
+    w->shards = NULL;
+}
+
+static int open_doors(struct worker *w)
+{
+    struct server *server = w->server;
+    const struct server_options *o = &server->options;
+    struct request_router router = router_interface(&w->router);
+    int err = chat_http_init(&w->chat, &router, &server->key, REQUEST_BYTES_MAX, CHAT_OPEN_MAX);
+    if (err)
+        return err;
+    struct http_server_options http = {.loop = reactor_loop(w->reactor),
+                                       .chat = &w->chat,
                                        .test_endpoints = o->test_endpoints,
-                                       .body_bytes_max = BODY_BYTES_MAX,
+                                       .body_bytes_max = REQUEST_BYTES_MAX,
                                        .request_timeout_ms = REQUEST_TIMEOUT_MS,
                                        .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS},
                                        .owner = w,
                                        .ready = is_ready};
-    int err = http_server_create(&http, &w->http);
+    err = http_server_create(&http, &w->http);
     if (err)
-        return err;
-    struct listener_options listen = {.reactor = reactor,
+        goto dispose_chat;
+    struct listener_options listen = {.reactor = w->reactor,
                                       .address = o->address,
-                                      .port = w->server->port, /* the first reactor's choice holds for all */
+                                      .port = server->port, /* the first reactor's choice holds for all */
                                       .connection_count_max =
-                                          o->connection_count_max / w->server->reactor_count + 1,
+                                          o->connection_count_max / server->reactor_count + 1,
                                       .owner = w,
                                       .on_connection = on_connection};
     err = listener_create(&listen, &w->listener);
     if (err)
-        http_server_destroy(&w->http);
-    else
-        w->server->port = listener_port(w->listener);
+        goto destroy_http;
+    server->port = listener_port(w->listener);
+    return 0;
+
+destroy_http:
+    http_server_destroy(&w->http);
+dispose_chat:
+    chat_http_dispose(&w->chat);
     return err;
+}
+
+static int on_start(void *owner, struct reactor *reactor)
+{
+    struct worker *w = owner;
+    w->reactor = reactor;
+    int err = open_shards(w);
+    if (!err)
+        err = open_doors(w);
+    if (err) {
+        close_shards(w);
+        return err;
+    }
+    wheel_timer_init(&w->housekeeping, keep_house);
+    timer_wheel_add(reactor_timers(reactor), &w->housekeeping, reactor_now_ms(reactor) + HOUSEKEEPING_MS);
+    return 0;
 }
 
 static void on_message(void *owner, const struct mailbox_message *message)
 {
-    (void)owner;
-    (void)message;
-    parley_assert(!"nobody sends mail yet");
+    struct worker *w = owner;
+    router_message(&w->router, message);
 }
 
 static void on_lagging(void *owner, uint16_t from)
@@ -108,7 +239,18 @@ static void on_lagging(void *owner, uint16_t from)
 static void on_turn_end(void *owner)
 {
     struct worker *w = owner;
+    for (uint32_t n = 0; n < w->server->folder.shard_count; n++)
+        if (w->shards[n])
+            shard_turn_end(w->shards[n]);
     http_server_flush(w->http);
+}
+
+static uint32_t waiting_count(const struct worker *w)
+{
+    uint32_t count = w->chat.open_count;
+    for (uint32_t n = 0; n < w->server->folder.shard_count; n++)
+        count += w->shards[n] ? shard_waiting_count(w->shards[n]) : 0;
+    return count;
 }
 
 static bool may_stop(void *owner)
@@ -121,16 +263,19 @@ static bool may_stop(void *owner)
         http_server_shut_down(w->http);
         http_server_flush(w->http);
     }
-    return listener_connection_count(w->listener) == 0 || now >= w->drain_until_ms;
+    return (listener_connection_count(w->listener) == 0 && waiting_count(w) == 0) || now >= w->drain_until_ms;
 }
 
 static void on_stop(void *owner)
 {
     struct worker *w = owner;
-    /* Connections that outlived the drain still point to both; the process ends next and takes them with it. */
-    if (listener_connection_count(w->listener) != 0)
+    timer_wheel_cancel(reactor_timers(w->reactor), &w->housekeeping);
+    close_shards(w);
+    /* Connections that outlived the drain still point to these; the process ends next and takes them with it. */
+    if (listener_connection_count(w->listener) != 0 || w->chat.open_count != 0)
         return;
     http_server_destroy(&w->http);
+    chat_http_dispose(&w->chat);
     listener_destroy(&w->listener);
 }
 
@@ -180,6 +325,8 @@ int server_stop(struct server **at)
 
 static const char *start_failure(int err, const struct server_options *o, char *text)
 {
+    if (text[0])
+        return text;
     if (err == -PARLEY_ERR_CONFLICT)
         snprintf(text, SERVER_TEXT_BYTES,
                  "port %u of %s is in use: stop who uses it, or choose another with --port", o->port,
@@ -211,6 +358,14 @@ int server_start(const struct server_options *options, struct server **out, char
         data_folder_open(options->data_dir, options->shard_count, (uint32_t)cores, &server->folder, text);
     if (err)
         goto free_server;
+    uint8_t secret[SECRET_BYTES];
+    err = secret_open(options->data_dir, secret);
+    if (!err)
+        err = jwt_key_hs256(&server->key, secret, sizeof secret);
+    if (err) {
+        snprintf(text, SERVER_TEXT_BYTES, "%.300s/secret: %s", options->data_dir, parley_err_text(err));
+        goto close_folder;
+    }
     snprintf(text, SERVER_TEXT_BYTES, "out of memory or file descriptors");
     server->workers = memory_zalloc(server->reactor_count * sizeof *server->workers);
     err = server->workers ? mailbox_grid_create(&mail, &server->grid) : -PARLEY_ERR_NOMEM;
@@ -219,6 +374,7 @@ int server_start(const struct server_options *options, struct server **out, char
     for (uint32_t i = 0; i < server->reactor_count; i++) {
         err = worker_start(server, i);
         if (err) {
+            snprintf(text, SERVER_TEXT_BYTES, "%s", server->text);
             start_failure(err, options, text);
             (void)server_stop(&server); /* the first error is the one to tell */
             return err;

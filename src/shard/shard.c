@@ -13,6 +13,7 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/shard/history.h"
 #include "src/shard/objects.h"
 
 enum { DECIDE_ROUNDS_MAX = 8, PENDING_HEAD_BYTES = 16, PENDING_BYTES_FIRST = 4096 };
@@ -286,20 +287,12 @@ static int commit(struct shard *s, struct desk *desk, struct verdict *verdict)
     return 0;
 }
 
-void shard_submit(struct shard *s, struct shard_request *request)
+static void submit_command(struct shard *s, struct shard_request *request)
 {
     struct desk desk = {.made_count = 0};
     struct verdict verdict = {0};
     uint64_t waits_for_id = 0;
     bool kept = false;
-    request->error = 0;
-    request->duplicate = false;
-    request->id = request->seq = 0;
-    if (s->failed || s->waiting_count >= s->options.request_count_max) {
-        request->error = s->failed ? -PARLEY_ERR_CLOSING : -PARLEY_ERR_FULL;
-        request->done(request);
-        return;
-    }
     int err = decide(s, &desk, &request->command, &verdict);
     if (!err && verdict.kind == VERDICT_EVENTS) {
         err = commit(s, &desk, &verdict);
@@ -320,6 +313,40 @@ void shard_submit(struct shard *s, struct shard_request *request)
         desk_clear(s, &desk);
     verdict_clear(&verdict);
     answer(s, request, waits_for_id);
+}
+
+/* Only members read, and a service. What is read is applied, so it waits for nothing. */
+static int read_history(struct shard *s, struct shard_request *request)
+{
+    const struct command *c = &request->command;
+    const struct conversation *conversation = shard_conversation(s, &c->conversation);
+    if (!conversation || !conversation->applied.exists)
+        return -PARLEY_ERR_NOT_FOUND;
+    uint32_t number = page_number(&c->actor_hash, conversation->applied.page_count);
+    const struct page *page = shard_page(s, &c->conversation, number);
+    const struct member *member = page ? page_find(page->applied, &c->actor_hash) : NULL;
+    if (!c->service && (!member || !member_active(member)))
+        return -PARLEY_ERR_NOT_MEMBER;
+    return history_read(conversation, &request->history, &request->page);
+}
+
+void shard_submit(struct shard *s, struct shard_request *request)
+{
+    request->error = 0;
+    request->duplicate = false;
+    request->id = request->seq = 0;
+    request->page = (struct history_page){0};
+    if (request->kind == SHARD_HISTORY)
+        request->error = read_history(s, request);
+    else if (s->failed)
+        request->error = -PARLEY_ERR_CLOSING;
+    else if (s->waiting_count >= s->options.request_count_max)
+        request->error = -PARLEY_ERR_FULL;
+    else {
+        submit_command(s, request);
+        return;
+    }
+    request->done(request);
 }
 
 void shard_turn_end(struct shard *s)

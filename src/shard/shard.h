@@ -13,25 +13,10 @@
 
 #include "src/base/clock.h"
 #include "src/base/hash.h"
-#include "src/machine/machine.h"
+#include "src/shard/request.h"
 #include "storage/log.h"
 
 struct shard;
-
-/* The door's, until `done`: command and all that it points to must live so long. */
-struct shard_request {
-    struct command command;
-    /* Out: 0 with id and seq of the (first) result, or why it is refused. */
-    int error;
-    bool duplicate;
-    uint64_t id, seq;
-    /* Called exactly once, perhaps within shard_submit; the request is the door's again. */
-    void (*done)(struct shard_request *request);
-    void *owner;
-    /* The shard's own. */
-    struct shard_request *next;
-    uint64_t waits_for_id;
-};
 
 struct shard_options {
     uint32_t number;
@@ -58,6 +43,7 @@ PARLEY_MUST_USE int shard_open(const struct shard_options *options, struct log_r
 /* Commits what is decided, answers what waits (on a failed log: with INTERNAL), closes the log. */
 void shard_close(struct shard **shard);
 
+/* Calls request->done, at once or when what the answer rests on is applied. */
 void shard_submit(struct shard *shard, struct shard_request *request);
 /* Once a loop turn: hands what was decided to the log; an idle shard renews its ceiling. */
 void shard_turn_end(struct shard *shard);

@@ -11,9 +11,10 @@ PARLEYD = os.environ.get("PARLEYD", "build/release/parleyd")
 
 class Server:
     def __init__(self, folder, *flags):
-        self.log = open(os.path.join(folder, "log"), "w+b")
+        self.data = os.path.join(folder, "data")
+        self.log = open(os.path.join(folder, "log"), "a+b")
         self.process = subprocess.Popen(
-            [PARLEYD, "--data", os.path.join(folder, "data"), "--port", "0", *flags],
+            [PARLEYD, "--data", self.data, "--port", "0", *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)

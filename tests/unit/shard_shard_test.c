@@ -103,7 +103,8 @@ static void keep_answer(struct shard_request *request)
 static int ask(struct world *w, struct command command, uint64_t *id)
 {
     bool answered = false;
-    struct shard_request request = {.command = command, .done = keep_answer, .owner = &answered};
+    struct shard_request request = {
+        .command = command, .done = keep_answer, .kind = SHARD_COMMAND, .owner = &answered};
     shard_submit(w->shard, &request);
     settle(w);
     assert_true(answered);
