@@ -1,4 +1,4 @@
-/* load: the load generator. Today it drives the WebSocket echo of `parleyd --test-endpoints`, which is the ceiling of
+/* load: the load generator. Today it drives the WebSocket echo of `parleyd --http-test-endpoints true`, which is the ceiling of
  * the door: everything that a chat message costs comes on top.
  *
  * windowed (--window N): each connection keeps N messages under way.
@@ -263,16 +263,17 @@ static void report(const struct load *l, double seconds, uint64_t cpu_ns)
                rate, p50, p99, p999, max, cpu, (unsigned long long)l->skipped);
 }
 
-static const char help[] = "load: drives a parleyd that runs on this machine with --test-endpoints.\n"
-                           "\n"
-                           "  --port N         the server's                       (8080)\n"
-                           "  --pid N          the server's, to report its CPU time\n"
-                           "  --connections N                                     (64)\n"
-                           "  --window N       messages under way on each         (16)\n"
-                           "  --rate N         open loop: messages/s in all, instead of a window\n"
-                           "  --body N         bytes of a message, 8 to 60000     (200)\n"
-                           "  --seconds N      after one of warming up            (5)\n"
-                           "  --json\n";
+static const char help[] =
+    "load: drives a parleyd that runs on this machine with --http-test-endpoints true.\n"
+    "\n"
+    "  --port N         the server's                       (8080)\n"
+    "  --pid N          the server's, to report its CPU time\n"
+    "  --connections N                                     (64)\n"
+    "  --window N       messages under way on each         (16)\n"
+    "  --rate N         open loop: messages/s in all, instead of a window\n"
+    "  --body N         bytes of a message, 8 to 60000     (200)\n"
+    "  --seconds N      after one of warming up            (5)\n"
+    "  --json\n";
 
 static bool parse(struct load *l, int argc, char **argv)
 {

@@ -24,7 +24,8 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "The data folder: commit logs, databases and the frozen shard count. One server uses it at a time.")   \
     X(NUMBER, server, reactors, "0", 0, 256, "Threads that serve clients; 0: one for each core.")            \
     X(NUMBER, server, shards, "0", 0, 1024,                                                                  \
-      "Shards of a new data folder; 0: as many as reactors. Frozen with the folder: another value later "    \
+      "Shards of a new data folder; 0: one for each core. Frozen with the folder, so choose for the "        \
+      "largest machine or cluster that you foresee: another value later "                                    \
       "is refused.")                                                                                         \
     X(FLAG, server, pin_cores, "true", 0, 1, "Bind each reactor to a core. Off when cores are shared.")      \
     X(DURATION, server, shutdown_grace, "10s", 0, 600000,                                                    \
@@ -32,24 +33,15 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
     X(TEXT, http, address, "127.0.0.1", 2, 45,                                                               \
       "The numeric address to listen on. 0.0.0.0 or :: serves everybody: put TLS in front of it.")           \
     X(NUMBER, http, port, "8080", 0, 65535, "The port of HTTP and WebSocket; 0: any free one.")              \
-    X(NUMBER, http, connections_max, "30000", 1, 10000000,                                                   \
-      "Open connections of one reactor; more are closed at once.")                                           \
+    X(NUMBER, http, connections_max, "30000", 1, 10000000, "Open connections; more are closed at once.")     \
     X(BYTES, http, request_body_max, "1MiB", 1024, 1 << 24, "The longest request body.")                     \
-    X(BYTES, message, body_max, "64KiB", 1, 1 << 20, "The longest message.")                                 \
-    X(NUMBER, fanout, write_max_members, "100", 0, 10000,                                                    \
-      "Conversations up to this size enter each member's timeline when a message is written; larger "        \
-      "ones are merged when it is read.")                                                                    \
+    X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \
+      "Serve /test/http-echo and /test/ws-echo, for conformance suites and load generators.")                \
+    X(BYTES, message, body_max, "64KiB", 1, 512 << 10, "The longest message.")                               \
     X(DURATION, dedup, horizon, "7d", 60000, 31536000000,                                                    \
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \
-    X(NUMBER, dedup, messages_max, "1000000", 1000, 1000000000,                                              \
+    X(NUMBER, dedup, messages_max, "1000000", 1000, 1 << 24,                                                 \
       "How many of a conversation's last messages a retry is recognised among.")                             \
-    X(BYTES, commit_log, size_max, "4GiB", 268435456, 1099511627776,                                         \
-      "Commit log of one shard that may wait to be written back; it bounds the time of a restart.")          \
-    X(BYTES, store, dirty_max, "256MiB", 1 << 20, 1099511627776,                                             \
-      "Messages of one shard that may be newer in memory than in its database. More makes writing "          \
-      "cheaper and a restart longer.")                                                                       \
-    X(BYTES, store, cache_size, "512MiB", 1 << 20, 1099511627776,                                            \
-      "Memory of the whole process for blocks of its databases.")                                            \
     X(POWER, mailbox, request_slots, "1024", 2, 65536,                                                       \
       "Requests that one reactor may have open at another.")                                                 \
     X(POWER, mailbox, live_slots, "4096", 2, 65536,                                                          \
@@ -76,7 +68,7 @@ enum config_key {
 
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
 
-/* config.http_port, config.store_dirty_max_bytes, config.server_shutdown_grace_ms ... */
+/* config.http_port, config.message_body_max_bytes, config.server_shutdown_grace_ms ... */
 struct config {
 #define X(kind, section, name, preset, min, max, help) CONFIG_FIELD_##kind(section##_##name);
     CONFIG_KEYS(X)

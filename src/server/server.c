@@ -19,11 +19,7 @@
 #include "storage/file.h"
 
 enum {
-    MAILBOX_REQUEST_SLOTS = 1024,
-    MAILBOX_LIVE_SLOTS = 4096,
-    RING_ENTRIES = 256,
     TIMER_WORK_MAX = 1024,
-    REQUEST_BYTES_MAX = 1 << 20,
     REQUEST_TIMEOUT_MS = 10000,
     WS_MESSAGE_BYTES_MAX = 1 << 20,
     WS_OUT_BYTES_MAX = 4 << 20,
@@ -51,7 +47,7 @@ struct worker {
 };
 
 struct server {
-    struct server_options options;
+    const struct config *config;
     struct data_folder folder;
     struct jwt_key key;
     struct mailbox_grid *grid;
@@ -95,25 +91,27 @@ static int open_shard(struct worker *w, uint32_t number)
     struct server *server = w->server;
     char path[PATH_BYTES];
     struct log_report report = {0};
-    if (snprintf(path, sizeof path, "%s/shard-%04u", server->options.data_dir, number) >= PATH_BYTES - 8)
+    if (snprintf(path, sizeof path, "%s/shard-%04u", server->config->server_data_dir, number) >=
+        PATH_BYTES - 8)
         return -PARLEY_ERR_BAD_REQUEST;
     int err = w->files->ops->make_dir(w->files, path);
     if (err)
         return err;
     char log_dir[PATH_BYTES];
     snprintf(log_dir, sizeof log_dir, "%.4000s/log", path);
-    struct shard_options options = {.number = number,
-                                    .log_dir = log_dir,
-                                    .files = w->files,
-                                    .helper_thread = true,
-                                    .key = server->folder.key,
-                                    .clock = clock_real(),
-                                    .limits = {1000, 1000000, 65536, TITLE_BYTES_MAX},
-                                    .dedup = {7ull * 86400 * 1000, 1000000},
-                                    .lease_ms = LEASE_MS,
-                                    .request_count_max = SHARD_REQUESTS_MAX,
-                                    .owner = w,
-                                    .on_fatal = on_shard_fatal};
+    struct shard_options options = {
+        .number = number,
+        .log_dir = log_dir,
+        .files = w->files,
+        .helper_thread = true,
+        .key = server->folder.key,
+        .clock = clock_real(),
+        .limits = {1000, 1000000, (uint32_t)server->config->message_body_max_bytes, TITLE_BYTES_MAX},
+        .dedup = {server->config->dedup_horizon_ms, (uint32_t)server->config->dedup_messages_max},
+        .lease_ms = LEASE_MS,
+        .request_count_max = SHARD_REQUESTS_MAX,
+        .owner = w,
+        .on_fatal = on_shard_fatal};
     err = shard_open(&options, &report, &w->shards[number]);
     if (err)
         snprintf(server->text, sizeof server->text, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
@@ -172,15 +170,16 @@ static void close_shards(struct worker *w)
 static int open_doors(struct worker *w)
 {
     struct server *server = w->server;
-    const struct server_options *o = &server->options;
+    const struct config *o = server->config;
     struct request_router router = router_interface(&w->router);
-    int err = chat_http_init(&w->chat, &router, &server->key, REQUEST_BYTES_MAX, CHAT_OPEN_MAX);
+    int err = chat_http_init(&w->chat, &router, &server->key, (uint32_t)o->http_request_body_max_bytes,
+                             CHAT_OPEN_MAX);
     if (err)
         return err;
     struct http_server_options http = {.loop = reactor_loop(w->reactor),
                                        .chat = &w->chat,
-                                       .test_endpoints = o->test_endpoints,
-                                       .body_bytes_max = REQUEST_BYTES_MAX,
+                                       .test_endpoints = o->http_test_endpoints,
+                                       .body_bytes_max = (uint32_t)o->http_request_body_max_bytes,
                                        .request_timeout_ms = REQUEST_TIMEOUT_MS,
                                        .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS},
                                        .owner = w,
@@ -189,10 +188,10 @@ static int open_doors(struct worker *w)
     if (err)
         goto dispose_chat;
     struct listener_options listen = {.reactor = w->reactor,
-                                      .address = o->address,
+                                      .address = o->http_address,
                                       .port = server->port, /* the first reactor's choice holds for all */
                                       .connection_count_max =
-                                          o->connection_count_max / server->reactor_count + 1,
+                                          (uint32_t)o->http_connections_max / server->reactor_count + 1,
                                       .owner = w,
                                       .on_connection = on_connection};
     err = listener_create(&listen, &w->listener);
@@ -258,7 +257,7 @@ static bool may_stop(void *owner)
     struct worker *w = owner;
     uint64_t now = reactor_now_ms(w->reactor);
     if (w->drain_until_ms == 0) {
-        w->drain_until_ms = now + w->server->options.drain_ms;
+        w->drain_until_ms = now + w->server->config->server_shutdown_grace_ms;
         listener_stop(w->listener);
         http_server_shut_down(w->http);
         http_server_flush(w->http);
@@ -287,8 +286,9 @@ static int worker_start(struct server *server, uint32_t index)
         .mailbox = mailbox_grid_at(server->grid, (uint16_t)index),
         .clock = clock_real(),
         .hooks = {w, on_start, on_message, on_lagging, on_turn_end, may_stop, on_stop},
-        .cpu = (int)index,
-        .ring_entries = RING_ENTRIES,
+        .cpu = server->config->server_pin_cores ? (int)(index % (uint32_t)sysconf(_SC_NPROCESSORS_ONLN))
+                                                : REACTOR_CPU_ANY,
+        .ring_entries = (uint32_t)server->config->ring_entries,
         .timer_work_max = TIMER_WORK_MAX,
     };
     int err = reactor_create(&options, &w->reactor);
@@ -323,47 +323,48 @@ int server_stop(struct server **at)
     return first;
 }
 
-static const char *start_failure(int err, const struct server_options *o, char *text)
+static const char *start_failure(int err, const struct config *o, char *text)
 {
     if (text[0])
         return text;
     if (err == -PARLEY_ERR_CONFLICT)
         snprintf(text, SERVER_TEXT_BYTES,
-                 "port %u of %s is in use: stop who uses it, or choose another with --port", o->port,
-                 o->address);
+                 "port %u of %s is in use: stop who uses it, or choose another with --port",
+                 (unsigned)o->http_port, o->http_address);
     else if (err == -PARLEY_ERR_BAD_REQUEST)
         snprintf(text, SERVER_TEXT_BYTES,
-                 "%.200s is not an address to listen on: give a numeric one of this machine", o->address);
+                 "%.200s is not an address to listen on: give a numeric one of this machine",
+                 o->http_address);
     else
         snprintf(text, SERVER_TEXT_BYTES, "a reactor did not start: %s", parley_err_text(err));
     return text;
 }
 
-int server_start(const struct server_options *options, struct server **out, char text[SERVER_TEXT_BYTES])
+int server_start(const struct config *config, struct server **out, char text[SERVER_TEXT_BYTES])
 {
     _Static_assert((int)SERVER_TEXT_BYTES >= (int)DATA_FOLDER_TEXT_BYTES, "its sentences are passed on");
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    cores = cores < 1 ? 1 : cores > SERVER_REACTOR_COUNT_MAX ? SERVER_REACTOR_COUNT_MAX : cores;
+    cores = cores < 1 ? 1 : cores > MAILBOX_REACTOR_COUNT_MAX ? MAILBOX_REACTOR_COUNT_MAX : cores;
     struct server *server = memory_zalloc(sizeof *server);
     if (!server) {
         snprintf(text, SERVER_TEXT_BYTES, "out of memory");
         return -PARLEY_ERR_NOMEM;
     }
-    server->options = *options;
-    server->port = options->port;
-    server->reactor_count = options->reactor_count ? options->reactor_count : (uint32_t)cores;
-    struct mailbox_options mail = {(uint16_t)server->reactor_count, MAILBOX_REQUEST_SLOTS,
-                                   MAILBOX_LIVE_SLOTS};
-    int err =
-        data_folder_open(options->data_dir, options->shard_count, (uint32_t)cores, &server->folder, text);
+    server->config = config;
+    server->port = (uint16_t)config->http_port;
+    server->reactor_count = config->server_reactors ? (uint32_t)config->server_reactors : (uint32_t)cores;
+    struct mailbox_options mail = {(uint16_t)server->reactor_count, (uint32_t)config->mailbox_request_slots,
+                                   (uint32_t)config->mailbox_live_slots};
+    int err = data_folder_open(config->server_data_dir, (uint32_t)config->server_shards, (uint32_t)cores,
+                               &server->folder, text);
     if (err)
         goto free_server;
     uint8_t secret[SECRET_BYTES];
-    err = secret_open(options->data_dir, secret);
+    err = secret_open(config->server_data_dir, secret);
     if (!err)
         err = jwt_key_hs256(&server->key, secret, sizeof secret);
     if (err) {
-        snprintf(text, SERVER_TEXT_BYTES, "%.300s/secret: %s", options->data_dir, parley_err_text(err));
+        snprintf(text, SERVER_TEXT_BYTES, "%.300s/secret: %s", config->server_data_dir, parley_err_text(err));
         goto close_folder;
     }
     snprintf(text, SERVER_TEXT_BYTES, "out of memory or file descriptors");
@@ -375,7 +376,7 @@ int server_start(const struct server_options *options, struct server **out, char
         err = worker_start(server, i);
         if (err) {
             snprintf(text, SERVER_TEXT_BYTES, "%s", server->text);
-            start_failure(err, options, text);
+            start_failure(err, config, text);
             (void)server_stop(&server); /* the first error is the one to tell */
             return err;
         }

@@ -8,25 +8,14 @@
 #ifndef PARLEY_SERVER_SERVER_H
 #define PARLEY_SERVER_SERVER_H
 
-#include "src/base/base.h"
+#include "src/server/config.h"
 
-enum { SERVER_TEXT_BYTES = 512, SERVER_REACTOR_COUNT_MAX = 256 };
-
-struct server_options {
-    const char *data_dir;
-    const char *address;    /* numeric */
-    uint16_t port;          /* 0: a free one */
-    uint32_t reactor_count; /* 0: one a core */
-    uint32_t shard_count;   /* 0: what the data folder says; a new one gets the cores' */
-    uint32_t connection_count_max;
-    uint32_t drain_ms; /* how long open connections may take to end */
-    bool test_endpoints;
-};
+enum { SERVER_TEXT_BYTES = 512 };
 
 struct server;
 
-/* Owns: the caller stops it. */
-PARLEY_MUST_USE int server_start(const struct server_options *options, struct server **out,
+/* Owns: the caller stops it; `config` outlives it. */
+PARLEY_MUST_USE int server_start(const struct config *config, struct server **out,
                                  char text[SERVER_TEXT_BYTES]);
 uint16_t server_port(const struct server *server);
 uint32_t server_shard_count(const struct server *server);

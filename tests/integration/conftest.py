@@ -14,7 +14,7 @@ class Server:
         self.data = os.path.join(folder, "data")
         self.log = open(os.path.join(folder, "log"), "a+b")
         self.process = subprocess.Popen(
-            [PARLEYD, "--data", self.data, "--port", "0", *flags],
+            [PARLEYD, "--server-data-dir", self.data, "--http-port", "0", *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
@@ -32,6 +32,6 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    running = Server(str(tmp_path_factory.mktemp("parleyd")), "--test-endpoints")
+    running = Server(str(tmp_path_factory.mktemp("parleyd")), "--http-test-endpoints", "true")
     yield running
     assert running.stop() == 0, "parleyd did not stop cleanly: " + open(running.log.name).read()

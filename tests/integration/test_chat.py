@@ -152,7 +152,7 @@ def test_damage_in_the_middle_is_refused_by_name(folder):
             byte = f.read(1)
             f.seek(4096 + 70)
             f.write(bytes([byte[0] ^ 1]))
-    broken = subprocess.run([os.environ.get("PARLEYD", "build/release/parleyd"), "--data", server.data, "--port", "0"],
+    broken = subprocess.run([os.environ.get("PARLEYD", "build/release/parleyd"), "--server-data-dir", server.data, "--http-port", "0"],
                             capture_output=True, text=True, timeout=60)
     assert broken.returncode == 1
     assert "/log/" in broken.stderr and " at " in broken.stderr, broken.stderr

@@ -69,7 +69,7 @@ static void without_settings_it_listens_on_this_machine_only(void **state)
     assert_int_equal(action, CONFIG_RUN);
     assert_string_equal(config.http_address, "127.0.0.1");
     assert_int_equal(config.http_port, 8080);
-    assert_int_equal(config.store_dirty_max_bytes, 256 << 20);
+    assert_int_equal(config.http_request_body_max_bytes, 1 << 20);
     assert_int_equal(config.server_shutdown_grace_ms, 10000);
     assert_int_equal(config.dedup_horizon_ms, 7 * 86400000u);
     assert_int_equal(config.server_pin_cores, 1);
@@ -98,10 +98,10 @@ static void the_file_may_be_named_by_the_environment(void **state)
 {
     (void)state;
     char variable[64], *environment[] = {variable, NULL}, *args[] = {(char *)"parleyd", NULL};
-    assert_int_equal(load("[store]\ndirty_max = 2GiB\n", NULL, NULL, NULL), 0);
+    assert_int_equal(load("[http]\nrequest_body_max = 2MiB\n", NULL, NULL, NULL), 0);
     snprintf(variable, sizeof variable, "PARLEY_CONFIG=%s", path);
     assert_int_equal(config_load(1, args, environment, &config, &action, text), 0);
-    assert_int_equal(config.store_dirty_max_bytes, (uint64_t)2 << 30);
+    assert_int_equal(config.http_request_body_max_bytes, 2 << 20);
 }
 
 static void a_mistake_in_the_file_names_file_and_line(void **state)
@@ -124,7 +124,7 @@ static void a_mistake_in_the_file_names_file_and_line(void **state)
         {"\n[ring]\nentries = 100\n", "is not a power of two from 8 to 32768"},
         {"\n[logger]\nlevel = verbose\n", "is not debug, info, warn or error"},
         {"\n[server]\ndata_dir =\n", "is not a text of 1 to 200 bytes"},
-        {"\n[store]\ndirty_max = 99999999999999999GiB\n", "is not a size"},
+        {"\n[http]\nrequest_body_max = 99999999999999999GiB\n", "is not a size"},
     };
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(bad); i++) {
         refused(load(bad[i][0], NULL, NULL, NULL), bad[i][1]);
@@ -188,13 +188,13 @@ static void help_teaches_every_key_and_comes_before_all_checks(void **state)
 static void what_it_prints_it_reads(void **state)
 {
     (void)state;
-    assert_int_equal(load(NULL, "PARLEY_DEDUP_HORIZON=36h", "--store-dirty-max", "3MiB"), 0);
+    assert_int_equal(load(NULL, "PARLEY_DEDUP_HORIZON=36h", "--http-request-body-max", "3MiB"), 0);
     char *first = printed(print_config);
     assert_non_null(strstr(first, "# from: environment\nhorizon = 36h\n"));
-    assert_non_null(strstr(first, "# from: flag\ndirty_max = 3MiB\n"));
+    assert_non_null(strstr(first, "# from: flag\nrequest_body_max = 3MiB\n"));
     assert_int_equal(load(first, NULL, NULL, NULL), 0);
     assert_int_equal(config.dedup_horizon_ms, 36 * 3600000);
-    assert_int_equal(config.store_dirty_max_bytes, 3 << 20);
+    assert_int_equal(config.http_request_body_max_bytes, 3 << 20);
     free(first);
 }
 
