@@ -1,5 +1,5 @@
-/* load: the load generator. Today it drives the WebSocket echo of `parleyd --http-test-endpoints true`, which is the ceiling of
- * the door: everything that a chat message costs comes on top.
+/* load: the load generator. It sends chat messages (--conversations FILE --token T: each ack is durable), or drives the
+ * WebSocket echo of `parleyd --http-test-endpoints true`, which is the ceiling of the door.
  *
  * windowed (--window N): each connection keeps N messages under way.
  * open loop (--rate N): messages are due at fixed times; latency counts from the time at which one was due, so that a
@@ -22,7 +22,16 @@
 #include "bench/histogram.h"
 #include "net/ws_frame.h"
 
-enum { EVENTS_MAX = 256, INPUT_BYTES = 1 << 18, WINDOW_MAX = 4096, BODY_BYTES_MAX = 60000, STAMP_BYTES = 8 };
+enum {
+    STAMP_HEX = 16,
+    ID_HEX = 32,
+    JSON_BYTES = 256,
+    EVENTS_MAX = 256,
+    INPUT_BYTES = 1 << 18,
+    WINDOW_MAX = 4096,
+    BODY_BYTES_MAX = 60000,
+    STAMP_BYTES = 8
+};
 
 struct connection {
     int fd;
@@ -43,6 +52,9 @@ struct load {
     bool json;
     int epoll;
     struct connection *all;
+    const char *token;
+    char (*ids)[ID_HEX + 1]; /* conversations; none: echo */
+    uint32_t id_count;
     struct histogram latency_ns;
     uint64_t received, sent, skipped, end_ns;
     bool measuring;
@@ -88,11 +100,12 @@ static uint64_t server_cpu_ns(long pid)
 
 static void upgrade(struct load *l, struct connection *c)
 {
-    char head[512], answer[1024];
+    char head[4096], answer[1024];
     int n = snprintf(head, sizeof head,
                      "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                     l->path);
+                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                     "%s%s\r\n\r\n",
+                     l->path, l->token ? "Authorization: Bearer " : "X-Load: 1", l->token ? l->token : "");
     if (write(c->fd, head, (size_t)n) != n)
         die("upgrade");
     size_t got = 0;
@@ -125,19 +138,54 @@ static void open_connection(struct load *l, struct connection *c, uint32_t index
         die("epoll");
 }
 
+/* A chat message: its client id begins with the time, as 16 hexadecimal digits, and the ack repeats it. */
+static struct span chat_message(const struct load *l, uint64_t due_ns)
+{
+    static char text[JSON_BYTES + BODY_BYTES_MAX];
+    static char body[BODY_BYTES_MAX + 1];
+    if (!body[0])
+        memset(body, 'x', sizeof body - 1);
+    int n = snprintf(
+        text, sizeof text,
+        "{\"type\":\"send\",\"conversation\":\"%s\",\"client_msg_id\":\"%016llx-%llx\",\"body\":\"%.*s\"}",
+        l->ids[l->sent % l->id_count], (unsigned long long)due_ns, (unsigned long long)l->sent,
+        (int)l->body_bytes, body);
+    return (struct span){(const uint8_t *)text, (size_t)n};
+}
+
+/* The time that an answer carries. */
+static uint64_t stamp_of(const struct load *l, const uint8_t *payload, size_t len)
+{
+    static const char ack[] = "{\"type\":\"ack\",\"client_msg_id\":\"";
+    uint64_t due = 0;
+    if (!l->id_count) {
+        memcpy(&due, payload, STAMP_BYTES);
+        return due;
+    }
+    errno = 0;
+    if (len < sizeof ack + STAMP_HEX || memcmp(payload, ack, sizeof ack - 1) != 0) {
+        fprintf(stderr, "load: not an ack: %.*s\n", (int)len, (const char *)payload);
+        exit(1);
+    }
+    for (size_t i = sizeof ack - 1; i < sizeof ack - 1 + STAMP_HEX; i++)
+        due = due << 4 | (uint64_t)(payload[i] <= '9' ? payload[i] - '0' : payload[i] - 'a' + 10);
+    return due;
+}
+
 /* One message: the first 8 bytes are the time from which its latency counts. */
 static void put_message(struct load *l, struct connection *c, uint64_t due_ns)
 {
     static uint8_t body[BODY_BYTES_MAX];
     static const uint8_t mask[4] = {0x12, 0x34, 0x56, 0x78};
-    size_t need_bytes = l->body_bytes + WS_HEAD_BYTES_MAX;
+    size_t need_bytes = JSON_BYTES + l->body_bytes + WS_HEAD_BYTES_MAX;
     if (c->out_len + need_bytes > c->out_room) {
         c->out_room = 2 * c->out_room + need_bytes;
         c->out = need(realloc(c->out, c->out_room));
     }
     memcpy(body, &due_ns, STAMP_BYTES);
-    struct span payload = {body, l->body_bytes};
-    c->out_len += ws_frame_encode_masked(c->out + c->out_len, WS_BINARY, true, payload, mask);
+    struct span payload = l->id_count ? chat_message(l, due_ns) : (struct span){body, l->body_bytes};
+    c->out_len +=
+        ws_frame_encode_masked(c->out + c->out_len, l->id_count ? WS_TEXT : WS_BINARY, true, payload, mask);
     c->under_way++;
     l->sent++;
 }
@@ -190,8 +238,7 @@ static void receive(struct load *l, struct connection *c, uint64_t now)
     c->in_len += (size_t)n;
     size_t at = 0, head, took;
     while ((took = whole_frame(c->in + at, c->in_len - at, &head)) != 0) {
-        uint64_t due;
-        memcpy(&due, c->in + at + head, STAMP_BYTES);
+        uint64_t due = stamp_of(l, c->in + at + head, took - head);
         if (l->measuring) {
             histogram_add(&l->latency_ns, now - due);
             l->received++;
@@ -263,6 +310,27 @@ static void report(const struct load *l, double seconds, uint64_t cpu_ns)
                rate, p50, p99, p999, max, cpu, (unsigned long long)l->skipped);
 }
 
+/* One id a line. */
+static void read_ids(struct load *l, const char *path)
+{
+    FILE *f = fopen(path, "r");
+    if (!f)
+        die(path);
+    char line[ID_HEX + 8];
+    while (fgets(line, sizeof line, f)) {
+        if (strspn(line, "0123456789abcdef") != ID_HEX)
+            continue;
+        l->ids = need(realloc(l->ids, (l->id_count + 1) * sizeof *l->ids));
+        memcpy(l->ids[l->id_count], line, ID_HEX);
+        l->ids[l->id_count++][ID_HEX] = '\0';
+    }
+    fclose(f);
+    errno = 0;
+    if (!l->id_count)
+        die("reading conversation ids");
+    l->path = "/v1/ws";
+}
+
 static const char help[] =
     "load: drives a parleyd that runs on this machine with --http-test-endpoints true.\n"
     "\n"
@@ -273,6 +341,8 @@ static const char help[] =
     "  --rate N         open loop: messages/s in all, instead of a window\n"
     "  --body N         bytes of a message, 8 to 60000     (200)\n"
     "  --seconds N      after one of warming up            (5)\n"
+    "  --conversations FILE   send chat messages to these (an id a line) instead of the echo,\n"
+    "  --token T              as this token's user\n"
     "  --json\n";
 
 static bool parse(struct load *l, int argc, char **argv)
@@ -286,6 +356,8 @@ static bool parse(struct load *l, int argc, char **argv)
         {"body", required_argument, NULL, 'b'},
         {"seconds", required_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},
+        {"conversations", required_argument, NULL, 'f'},
+        {"token", required_argument, NULL, 't'},
         {0},
     };
     for (int c; (c = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
@@ -311,6 +383,12 @@ static bool parse(struct load *l, int argc, char **argv)
             break;
         case 's':
             l->seconds = v;
+            break;
+        case 'f':
+            read_ids(l, optarg);
+            break;
+        case 't':
+            l->token = optarg;
             break;
         case 'j':
             l->json = true;
@@ -348,6 +426,7 @@ int main(int argc, char **argv)
         free(l->all[i].out);
     }
     close(l->epoll);
+    free(l->ids);
     free(l->all);
     free(l);
     return 0;

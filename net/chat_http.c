@@ -2,14 +2,15 @@
 
 #include <string.h>
 
+#include "net/bearer.h"
+#include "net/chat_json.h"
 #include "net/http_reply.h"
-#include "net/json_writer.h"
 #include "net/query.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/base/rfc3339.h"
 
-enum { ID_HEX_BYTES = 32, HISTORY_LIMIT_DEFAULT = 50, RETRY_AFTER_MS = 500, MESSAGE_JSON_BYTES = 512 };
+enum { HISTORY_LIMIT_DEFAULT = 50, RETRY_AFTER_MS = 500, MESSAGE_JSON_BYTES = 512 };
 
 /* A request under way. It outlives the client: when he goes, `req` becomes NULL and the answer is forgotten. */
 struct call {
@@ -25,42 +26,6 @@ struct call {
 static struct span span_of(h2o_iovec_t v)
 {
     return (struct span){(const uint8_t *)v.base, v.len};
-}
-
-static struct span words(const char *text)
-{
-    return (struct span){(const uint8_t *)text, strlen(text)};
-}
-
-static bool is(struct span s, const char *text)
-{
-    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
-}
-
-static void put_id16(struct json_writer *w, const struct id16 *id)
-{
-    static const char digits[] = "0123456789abcdef";
-    char hex[ID_HEX_BYTES];
-    for (size_t i = 0; i < sizeof id->bytes; i++) {
-        hex[2 * i] = digits[id->bytes[i] >> 4];
-        hex[2 * i + 1] = digits[id->bytes[i] & 15];
-    }
-    json_put_string(w, (struct span){(const uint8_t *)hex, sizeof hex});
-}
-
-/* Lower case only: an id has one spelling. */
-static bool get_id16(struct span hex, struct id16 *id)
-{
-    if (hex.len != ID_HEX_BYTES)
-        return false;
-    for (size_t i = 0; i < hex.len; i++) {
-        uint8_t c = hex.data[i];
-        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (v < 0)
-            return false;
-        id->bytes[i / 2] = (uint8_t)(i % 2 ? id->bytes[i / 2] | v : v << 4);
-    }
-    return true;
 }
 
 /* -- the call's life */
@@ -116,24 +81,15 @@ static struct call *call_begin(struct chat_http *chat, h2o_req_t *req)
 
 static int authenticate(struct call *call)
 {
-    ssize_t at = h2o_find_header(&call->req->headers, H2O_TOKEN_AUTHORIZATION, -1);
-    if (at < 0)
-        return -PARLEY_ERR_BAD_TOKEN;
-    struct span value = span_of(call->req->headers.entries[at].value);
-    if (value.len < 7 || !h2o_lcstris((const char *)value.data, 7, H2O_STRLIT("bearer ")))
-        return -PARLEY_ERR_BAD_TOKEN;
-    struct span token = {value.data + 7, value.len - 7};
     struct chat_http *chat = call->chat;
-    int err = jwt_verify(&chat->key, chat->token_reader, token, chat->router.now_ms(chat->router.owner),
-                         &call->claims);
+    int err = bearer_check(&chat->key, chat->token_reader, call->req, false,
+                           chat->router.now_ms(chat->router.owner), &call->claims);
     if (err)
         return err;
     struct command *c = &call->shard.command;
     c->actor = (struct span){(const uint8_t *)call->claims.sub, call->claims.sub_len};
     c->device = (struct span){(const uint8_t *)call->claims.device, call->claims.device_len};
     c->service = jwt_has_scope(&call->claims, "service");
-    if (c->actor.len > USER_ID_BYTES_MAX || c->device.len > DEVICE_ID_BYTES_MAX)
-        return -PARLEY_ERR_BAD_TOKEN;
     c->actor_hash = chat->router.hash(chat->router.owner, c->actor.data, c->actor.len);
     return 0;
 }
@@ -156,7 +112,7 @@ static void answered_id(struct shard_request *shard)
         json_key(&w, "seq");
         json_put_int(&w, (int64_t)shard->seq);
     } else {
-        put_id16(&w, &shard->command.conversation);
+        chat_put_id16(&w, &shard->command.conversation);
     }
     json_key(&w, "duplicate");
     json_put_bool(&w, shard->duplicate);
@@ -231,7 +187,7 @@ static void answered_page(struct shard_request *shard)
 
 static struct span text_or(const struct json_field *field, const char *otherwise)
 {
-    return field->present ? field->value.string : words(otherwise);
+    return field->present ? field->value.string : chat_words(otherwise);
 }
 
 static int read_body(struct call *call, struct json_field *fields, size_t count)
@@ -240,13 +196,7 @@ static int read_body(struct call *call, struct json_field *fields, size_t count)
 }
 
 /* The reader's spans end with its next use, and this reactor may read another body before the answer comes: what is
- * kept is copied behind each other into the call's own body, which was read and is no longer needed as text. */
-static struct span keep(struct bytes_writer *w, struct span s)
-{
-    struct span kept = {w->at, s.len};
-    bytes_put_raw(w, s.data, s.len);
-    return kept;
-}
+ * kept is copied by chat_keep, and the copies replace the call's body. */
 
 static int begin_create(struct call *call)
 {
@@ -261,10 +211,10 @@ static int begin_create(struct call *call)
     if (err)
         return err;
     c->kind = COMMAND_CREATE;
-    c->type = is(f[0].value.string, "direct")    ? CONVERSATION_DIRECT
-              : is(f[0].value.string, "group")   ? CONVERSATION_GROUP
-              : is(f[0].value.string, "channel") ? CONVERSATION_CHANNEL
-                                                 : 0;
+    c->type = chat_is(f[0].value.string, "direct")    ? CONVERSATION_DIRECT
+              : chat_is(f[0].value.string, "group")   ? CONVERSATION_GROUP
+              : chat_is(f[0].value.string, "channel") ? CONVERSATION_CHANNEL
+                                                      : 0;
     size_t count = f[3].present ? f[3].value.strings.count : 0;
     if (!c->type || (c->type == CONVERSATION_DIRECT && count != 1))
         return -PARLEY_ERR_BAD_REQUEST;
@@ -274,10 +224,10 @@ static int begin_create(struct call *call)
     if (!kept)
         return -PARLEY_ERR_NOMEM;
     struct bytes_writer w = bytes_writer_of(kept, call->req->entity.len);
-    c->client_id = keep(&w, f[1].value.string);
-    c->title = keep(&w, text_or(&f[2], ""));
+    c->client_id = chat_keep(&w, f[1].value.string);
+    c->title = chat_keep(&w, text_or(&f[2], ""));
     for (size_t i = 0; i < count; i++) {
-        struct span user = keep(&w, f[3].value.strings.items[i]);
+        struct span user = chat_keep(&w, f[3].value.strings.items[i]);
         call->members[i] = (struct command_member){user, router->hash(router->owner, user.data, user.len), 0};
     }
     memory_free(call->body);
@@ -307,9 +257,9 @@ static int begin_send(struct call *call)
         return err ? err : -PARLEY_ERR_NOMEM;
     struct bytes_writer w = bytes_writer_of(kept, call->req->entity.len);
     c->kind = COMMAND_SEND;
-    c->client_id = keep(&w, f[0].value.string);
-    c->body = keep(&w, f[1].value.string);
-    c->content_type = f[2].present ? keep(&w, f[2].value.string) : words("text/plain");
+    c->client_id = chat_keep(&w, f[0].value.string);
+    c->body = chat_keep(&w, f[1].value.string);
+    c->content_type = f[2].present ? chat_keep(&w, f[2].value.string) : chat_words("text/plain");
     parley_assert(!w.failed);
     memory_free(call->body);
     call->body = kept;
@@ -347,12 +297,12 @@ static int begin_history(struct call *call, struct span query, struct query_scra
 static int begin(struct call *call, const struct query_path *path, struct span query,
                  struct query_scratch *scratch)
 {
-    bool get = is(span_of(call->req->method), "GET"), post = is(span_of(call->req->method), "POST");
+    bool get = chat_is(span_of(call->req->method), "GET"), post = chat_is(span_of(call->req->method), "POST");
     call->shard.kind = SHARD_COMMAND;
     if (path->count == 2)
         return post ? begin_create(call) : -PARLEY_ERR_METHOD;
-    if (path->count != 4 || !is(path->segments[3], "messages") ||
-        !get_id16(path->segments[2], &call->shard.command.conversation))
+    if (path->count != 4 || !chat_is(path->segments[3], "messages") ||
+        !chat_get_id16(path->segments[2], &call->shard.command.conversation))
         return -PARLEY_ERR_NOT_FOUND;
     return get ? begin_history(call, query, scratch) : post ? begin_send(call) : -PARLEY_ERR_METHOD;
 }
@@ -364,8 +314,8 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
     query_split(span_of(req->path), &path, &query);
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
-    if (query_path(path, &scratch, &segments) != 0 || segments.count < 2 || !is(segments.segments[0], "v1") ||
-        !is(segments.segments[1], "conversations"))
+    if (query_path(path, &scratch, &segments) != 0 || segments.count < 2 ||
+        !chat_is(segments.segments[0], "v1") || !chat_is(segments.segments[1], "conversations"))
         return false;
     struct call *call = call_begin(chat, req);
     if (!call)

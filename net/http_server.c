@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "net/chat_ws.h"
 #include "net/http_head.h"
 #include "net/http_reply.h"
 #include "net/ws_handshake.h"
@@ -109,10 +110,19 @@ static void answer_ws_echo(struct http_server *server, h2o_req_t *req)
         http_reply_error(req, err, 0);
 }
 
+static void answer_chat_ws(struct http_server *server, h2o_req_t *req)
+{
+    char accept[WS_ACCEPT_BYTES + 1];
+    int err = check_handshake(req, accept);
+    if (err)
+        http_reply_error(req, err, 0);
+    else
+        chat_ws_begin(server->options.chat, &server->ws, req, accept);
+}
+
 static const struct route routes[] = {
-    {"/health", "GET", false, answer_health},
-    {"/ready", "GET", false, answer_ready},
-    {"/test/http-echo", "POST", true, answer_http_echo},
+    {"/health", "GET", false, answer_health},       {"/ready", "GET", false, answer_ready},
+    {"/v1/ws", "GET", false, answer_chat_ws},       {"/test/http-echo", "POST", true, answer_http_echo},
     {"/test/ws-echo", "GET", true, answer_ws_echo},
 };
 

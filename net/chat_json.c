@@ -1,0 +1,47 @@
+#include "net/chat_json.h"
+
+#include <string.h>
+
+enum { ID_HEX_BYTES = 32 };
+
+void chat_put_id16(struct json_writer *w, const struct id16 *id)
+{
+    static const char digits[] = "0123456789abcdef";
+    char hex[ID_HEX_BYTES];
+    for (size_t i = 0; i < sizeof id->bytes; i++) {
+        hex[2 * i] = digits[id->bytes[i] >> 4];
+        hex[2 * i + 1] = digits[id->bytes[i] & 15];
+    }
+    json_put_string(w, (struct span){(const uint8_t *)hex, sizeof hex});
+}
+
+bool chat_get_id16(struct span hex, struct id16 *id)
+{
+    if (hex.len != ID_HEX_BYTES)
+        return false;
+    for (size_t i = 0; i < hex.len; i++) {
+        uint8_t c = hex.data[i];
+        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (v < 0)
+            return false;
+        id->bytes[i / 2] = (uint8_t)(i % 2 ? id->bytes[i / 2] | v : v << 4);
+    }
+    return true;
+}
+
+struct span chat_words(const char *text)
+{
+    return (struct span){(const uint8_t *)text, strlen(text)};
+}
+
+bool chat_is(struct span s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+struct span chat_keep(struct bytes_writer *w, struct span s)
+{
+    struct span kept = {w->at, s.len};
+    bytes_put_raw(w, s.data, s.len);
+    return kept;
+}
