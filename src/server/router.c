@@ -31,9 +31,11 @@ static void submit(void *owner, struct shard_request *request)
     }
     struct mailbox_message message = {.body.pointers = {request}};
     request->origin = mailbox_index(router->mailbox);
-    request->error = mailbox_send_request(router->mailbox, to, &message);
-    if (request->error)
+    int err = mailbox_send_request(router->mailbox, to, &message);
+    if (err) { /* once sent, it is another core's */
+        request->error = err;
         request->answered(request);
+    }
 }
 
 void router_message(struct router *router, const struct mailbox_message *message)
