@@ -2,6 +2,7 @@
 
 #include "src/base/crc32c.h"
 #include "src/base/error.h"
+#include "src/server/durable_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,33 +106,12 @@ static int identity_read(const char *path, struct data_folder *f, char *text)
     return err;
 }
 
-static int sync_dir(const char *dir, char *text)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return system_error(text, "open", dir);
-    int err = fsync(fd) != 0 ? system_error(text, "sync", dir) : 0;
-    close(fd);
-    return err;
-}
-
 static int identity_write(const char *dir, const char *path, const struct data_folder *f, char *text)
 {
-    char temporary[PATH_BYTES], bytes[IDENTITY_BYTES_MAX];
+    char bytes[IDENTITY_BYTES_MAX];
     size_t len = identity_format(f, bytes);
-    int err = path_of(temporary, dir, "identity.new", text);
-    if (err)
-        return err;
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return system_error(text, "create", temporary);
-    errno = ENOSPC; /* a short write sets no errno */
-    if (write(fd, bytes, len) != (ssize_t)len || fsync(fd) != 0)
-        err = system_error(text, "write", temporary);
-    close(fd);
-    if (!err && rename(temporary, path) != 0)
-        err = system_error(text, "rename", temporary);
-    return err ? err : sync_dir(dir, text);
+    int err = durable_file_write(dir, "identity", (struct span){(const uint8_t *)bytes, len});
+    return err ? system_error(text, "write", path) : 0;
 }
 
 /* The identity is gone or was never there. Only a folder without shards may be given a new one: another key

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "src/base/error.h"
+#include "src/server/durable_file.h"
 
 enum { TEXT_BYTES = 2 * SECRET_BYTES + 1, PATH_BYTES = 4096 };
 
@@ -38,23 +39,13 @@ int secret_read(const char *dir, uint8_t secret[SECRET_BYTES])
 
 static int create(const char *dir, uint8_t secret[SECRET_BYTES])
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES], text[TEXT_BYTES + 1];
-    int err = 0;
-    if (snprintf(path, sizeof path, "%s/secret", dir) >= PATH_BYTES ||
-        snprintf(temporary, sizeof temporary, "%s/secret.new", dir) >= PATH_BYTES)
-        return -PARLEY_ERR_BAD_REQUEST;
+    char text[TEXT_BYTES + 1];
     randombytes_buf(secret, SECRET_BYTES);
     sodium_bin2hex(text, sizeof text, secret, SECRET_BYTES);
     text[TEXT_BYTES - 1] = '\n';
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return failure();
-    errno = ENOSPC; /* a short write sets no errno */
-    if (write(fd, text, TEXT_BYTES) != TEXT_BYTES || fsync(fd) != 0)
-        err = failure();
-    close(fd);
+    int err = durable_file_write(dir, "secret", (struct span){(const uint8_t *)text, TEXT_BYTES});
     sodium_memzero(text, sizeof text);
-    return !err && rename(temporary, path) != 0 ? failure() : err;
+    return err;
 }
 
 int secret_open(const char *dir, uint8_t secret[SECRET_BYTES])
