@@ -146,7 +146,7 @@ static void put_message(struct json_writer *w, const struct message *m)
     json_close_object(w);
 }
 
-static int put_page(struct json_writer *w, const struct history_page *page)
+static int put_page(struct json_writer *w, const struct shard_page *page)
 {
     struct chunk_cursor at = chunk_begin((struct span){page->entries, page->len});
     struct message m;
@@ -158,7 +158,7 @@ static int put_page(struct json_writer *w, const struct history_page *page)
         put_message(w, &m);
     json_close_array(w);
     json_key(w, "more");
-    json_put_bool(w, page->more);
+    json_put_bool(w, page->older || page->newer);
     json_close_object(w);
     return err == -PARLEY_ERR_END ? 0 : err;
 }
@@ -279,15 +279,13 @@ static int begin_history(struct call *call, struct span query, struct query_scra
     uint64_t limit = HISTORY_LIMIT_DEFAULT;
     int err = query_read(query, scratch, p, PARLEY_ARRAY_COUNT(p));
     if (!err)
-        err = number_of(&p[0], &q->after);
-    if (!err)
-        err = number_of(&p[1], &q->before);
+        err = number_of(p[0].present ? &p[0] : &p[1], &q->from);
     if (!err)
         err = number_of(&p[2], &limit);
     if (err || limit < 1 || limit > HISTORY_LIMIT_MAX || (p[0].present && p[1].present))
         return err ? err : -PARLEY_ERR_BAD_REQUEST;
     q->limit = (uint32_t)limit;
-    q->forward = p[0].present;
+    q->way = p[0].present ? HISTORY_AFTER : HISTORY_BEFORE;
     call->shard.kind = SHARD_HISTORY;
     call->shard.answered = answered_page;
     return 0;

@@ -16,17 +16,18 @@ static int collect(const struct chunk *chunk, const struct history_query *q, str
                    uint32_t limit, uint32_t *count, bool *more)
 {
     struct chunk_cursor at = chunk_begin(chunk_row(chunk));
-    uint64_t before = q->before ? q->before : UINT64_MAX;
+    bool forward = q->way == HISTORY_AFTER;
+    uint64_t after = forward ? q->from : 0, before = !forward && q->from ? q->from : UINT64_MAX;
     struct message m;
     const uint8_t *from = at.reader.at;
     int err;
     *count = 0;
     for (; (err = chunk_next(&at, &m)) == 0; from = at.reader.at) {
-        if (m.id <= q->after || m.id >= before)
+        if (m.id <= after || m.id >= before)
             continue;
         if (*count == limit) {
             *more = true;
-            if (q->forward)
+            if (forward)
                 return 0;
             memmove(out, out + 1, (limit - 1) * sizeof *out);
             --*count;
@@ -36,7 +37,7 @@ static int collect(const struct chunk *chunk, const struct history_query *q, str
     return err == -PARLEY_ERR_END ? 0 : err;
 }
 
-static int copy(const struct slice *slices, uint32_t count, struct history_page *out)
+static int copy(const struct slice *slices, uint32_t count, struct shard_page *out)
 {
     size_t len = 0;
     for (uint32_t i = 0; i < count; i++)
@@ -53,17 +54,18 @@ static int copy(const struct slice *slices, uint32_t count, struct history_page 
 }
 
 /* Backward pages fill `slices` from its end, forward pages from its beginning. */
-int history_read(const struct conversation *c, const struct history_query *q, struct history_page *out)
+int history_read(const struct conversation *c, const struct history_query *q, struct shard_page *out)
 {
     struct slice slices[HISTORY_LIMIT_MAX], part[HISTORY_LIMIT_MAX];
     uint32_t got = 0;
-    bool more = false;
-    *out = (struct history_page){0};
+    bool more = false, forward = q->way == HISTORY_AFTER;
+    uint64_t after = forward ? q->from : 0, before = forward ? 0 : q->from;
+    *out = (struct shard_page){0};
     parley_assert(q->limit > 0 && q->limit <= HISTORY_LIMIT_MAX);
     for (uint32_t i = 0; i < c->chunk_count && !more; i++) {
-        const struct chunk *chunk = c->chunks[q->forward ? i : c->chunk_count - 1 - i];
+        const struct chunk *chunk = c->chunks[forward ? i : c->chunk_count - 1 - i];
         uint32_t count;
-        if (chunk->last_id <= q->after || (q->before && chunk->first_id >= q->before))
+        if (chunk->last_id <= after || (before && chunk->first_id >= before))
             continue;
         if (got == q->limit) {
             more = true;
@@ -72,11 +74,12 @@ int history_read(const struct conversation *c, const struct history_query *q, st
         int err = collect(chunk, q, part, q->limit - got, &count, &more);
         if (err)
             return err;
-        struct slice *to = q->forward ? slices + got : slices + q->limit - got - count;
+        struct slice *to = forward ? slices + got : slices + q->limit - got - count;
         memcpy(to, part, count * sizeof *part);
         got += count;
     }
-    int err = copy(q->forward ? slices : slices + q->limit - got, got, out);
-    out->more = more;
+    int err = copy(forward ? slices : slices + q->limit - got, got, out);
+    out->older = !forward && more;
+    out->newer = forward && more;
     return err;
 }

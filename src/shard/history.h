@@ -10,6 +10,6 @@
 #include "src/shard/request.h"
 
 PARLEY_MUST_USE int history_read(const struct conversation *conversation, const struct history_query *query,
-                                 struct history_page *out);
+                                 struct shard_page *out);
 
 #endif

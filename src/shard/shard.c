@@ -15,10 +15,11 @@
 #include "src/base/memory.h"
 #include "src/shard/history.h"
 #include "src/shard/objects.h"
+#include "src/shard/reads.h"
 
-enum { DECIDE_ROUNDS_MAX = 8, PENDING_HEAD_BYTES = 16, PENDING_BYTES_FIRST = 4096 };
+enum { DECIDE_ROUNDS_MAX = 8, PENDING_HEAD_BYTES = 24, PENDING_BYTES_FIRST = 4096 };
 
-/* Appended, not yet applied records, one behind the other: position u64, event count u32, length u32, bytes. The log's
+/* Appended, not yet applied records, one behind the other: position u64, session u64, event count u32, length u32, bytes. The log's
  * two blocks bound it. */
 struct pending {
     uint8_t *bytes;
@@ -73,7 +74,26 @@ static int apply_to(struct shard *s, const struct machine_key *key, const struct
     return -PARLEY_ERR_INTERNAL;
 }
 
-static int apply_record(struct shard *s, uint64_t position, uint32_t count, struct span bytes, bool replay)
+static void tell_applied(struct shard *s, const struct event *event, uint64_t session)
+{
+    struct shard_effect effect = {.event = event, .session = session};
+    const struct page *pages[MACHINE_FANOUT_PAGES_MAX];
+    if (!s->options.on_applied)
+        return;
+    if (event->kind != EVENT_PROFILE && event->kind != EVENT_TICK)
+        effect.conversation = shard_conversation(s, &event->conversation);
+    uint32_t count = effect.conversation ? effect.conversation->applied.page_count : 0;
+    for (uint32_t i = 0; count <= MACHINE_FANOUT_PAGES_MAX && i < count; i++) {
+        pages[effect.page_count] = shard_page(s, &event->conversation, i);
+        effect.page_count += pages[effect.page_count] != NULL;
+    }
+    effect.pages = pages;
+    s->options.on_applied(s->options.owner, &effect);
+}
+
+/* The session is not looked at in a replay. */
+static int apply_record(struct shard *s, uint64_t position, uint32_t count, struct span bytes, bool replay,
+                        uint64_t session)
 {
     struct bytes_reader r = bytes_reader_of(bytes.data, bytes.len);
     for (uint32_t i = 0; i < count; i++) {
@@ -86,15 +106,15 @@ static int apply_record(struct shard *s, uint64_t position, uint32_t count, stru
         if (err)
             return err;
         s->applied_id = event.id;
-        if (!replay && s->options.on_applied)
-            s->options.on_applied(s->options.owner, &event);
+        if (!replay)
+            tell_applied(s, &event, session);
     }
     return bytes_reader_done(&r) ? 0 : -PARLEY_ERR_CORRUPT;
 }
 
 static int replay_record(void *owner, uint64_t position, uint32_t count, struct span bytes)
 {
-    return apply_record(owner, position, count, bytes, true);
+    return apply_record(owner, position, count, bytes, true, 0);
 }
 
 /* -- pending records */
@@ -120,10 +140,12 @@ static int pending_reserve(struct pending *p, size_t len)
     return 0;
 }
 
-static void pending_put(struct pending *p, uint64_t position, uint32_t count, struct span record)
+static void pending_put(struct pending *p, uint64_t position, uint64_t session, uint32_t count,
+                        struct span record)
 {
     struct bytes_writer w = bytes_writer_of(p->bytes + p->to, p->room - p->to);
     bytes_put_u64(&w, position);
+    bytes_put_u64(&w, session);
     bytes_put_u32(&w, count);
     bytes_put_u32(&w, (uint32_t)record.len);
     bytes_put_raw(&w, record.data, record.len);
@@ -167,13 +189,13 @@ static void on_durable(void *owner, uint64_t end)
     struct pending *p = &s->pending;
     while (p->from < p->to && !s->failed) {
         struct bytes_reader r = bytes_reader_of(p->bytes + p->from, p->to - p->from);
-        uint64_t position = bytes_get_u64(&r);
+        uint64_t position = bytes_get_u64(&r), session = bytes_get_u64(&r);
         uint32_t count = bytes_get_u32(&r), len = bytes_get_u32(&r);
         struct span record = bytes_get_raw(&r, len);
         parley_assert(!r.failed);
         if (position >= end)
             break;
-        int err = apply_record(s, position, count, record, false);
+        int err = apply_record(s, position, count, record, false, session);
         if (err)
             fail(s, err, "an event that is committed could not be applied");
         p->from += PENDING_HEAD_BYTES + len;
@@ -268,7 +290,7 @@ static int decide(struct shard *s, struct desk *desk, const struct command *comm
 }
 
 /* Appends the verdict's record; on error nothing has changed but ids that were drawn. */
-static int commit(struct shard *s, struct desk *desk, struct verdict *verdict)
+static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, uint64_t session)
 {
     struct bytes_writer w = bytes_writer_of(s->record, LOG_RECORD_BYTES_MAX);
     for (uint32_t i = 0; i < verdict->event_count; i++)
@@ -283,7 +305,7 @@ static int commit(struct shard *s, struct desk *desk, struct verdict *verdict)
     if (err)
         return err;
     machine_decided(&desk->view, verdict, position);
-    pending_put(&s->pending, position, verdict->event_count, record);
+    pending_put(&s->pending, position, session, verdict->event_count, record);
     return 0;
 }
 
@@ -295,7 +317,7 @@ static void submit_command(struct shard *s, struct shard_request *request)
     bool kept = false;
     int err = decide(s, &desk, &request->command, &verdict);
     if (!err && verdict.kind == VERDICT_EVENTS) {
-        err = commit(s, &desk, &verdict);
+        err = commit(s, &desk, &verdict, request->session);
         kept = !err;
         request->id = verdict.events[0].id;
         request->seq = verdict.events[0].seq;
@@ -315,19 +337,29 @@ static void submit_command(struct shard *s, struct shard_request *request)
     answer(s, request, waits_for_id);
 }
 
-/* Only members read, and a service. What is read is applied, so it waits for nothing. */
-static int read_history(struct shard *s, struct shard_request *request)
+/* What is read is applied, so it waits for nothing. */
+static int answer_read(struct shard *s, struct shard_request *request)
 {
     const struct command *c = &request->command;
     const struct conversation *conversation = shard_conversation(s, &c->conversation);
-    if (!conversation || !conversation->applied.exists)
-        return -PARLEY_ERR_NOT_FOUND;
-    uint32_t number = page_number(&c->actor_hash, conversation->applied.page_count);
-    const struct page *page = shard_page(s, &c->conversation, number);
-    const struct member *member = page ? page_find(page->applied, &c->actor_hash) : NULL;
-    if (!c->service && (!member || !member_active(member)))
-        return -PARLEY_ERR_NOT_MEMBER;
-    return history_read(conversation, &request->history, &request->page);
+    uint32_t pages = conversation ? conversation->applied.page_count : 0;
+    const struct page *page =
+        pages ? shard_page(s, &c->conversation, page_number(&c->actor_hash, pages)) : NULL;
+    int err = reads_allowed(c, conversation, page);
+    if (err)
+        return err;
+    switch (request->kind) {
+    case SHARD_HISTORY:
+        return history_read(conversation, &request->history, &request->page);
+    case SHARD_CONVERSATION:
+        reads_summary(request, conversation, page);
+        return 0;
+    case SHARD_MEMBERS:
+        page = shard_page(s, &c->conversation, request->from_page);
+        return page ? reads_members(request, conversation, page) : -PARLEY_ERR_NOT_FOUND;
+    default:
+        return -PARLEY_ERR_INTERNAL;
+    }
 }
 
 void shard_submit(struct shard *s, struct shard_request *request)
@@ -335,9 +367,9 @@ void shard_submit(struct shard *s, struct shard_request *request)
     request->error = 0;
     request->duplicate = false;
     request->id = request->seq = 0;
-    request->page = (struct history_page){0};
-    if (request->kind == SHARD_HISTORY)
-        request->error = read_history(s, request);
+    request->page = (struct shard_page){0};
+    if (request->kind != SHARD_COMMAND)
+        request->error = answer_read(s, request);
     else if (s->failed)
         request->error = -PARLEY_ERR_CLOSING;
     else if (s->waiting_count >= s->options.request_count_max)

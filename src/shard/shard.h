@@ -18,6 +18,16 @@
 
 struct shard;
 
+/* An event that is applied, and who is to hear of it now. Borrowed for the call. */
+struct shard_effect {
+    const struct event *event;
+    const struct conversation *conversation; /* NULL: the event is of none (PROFILE) */
+    /* Its members, all pages; none when there are more than MACHINE_FANOUT_PAGES_MAX. */
+    const struct page *const *pages;
+    uint32_t page_count;
+    uint64_t session; /* that asked for it, see struct shard_request */
+};
+
 struct shard_options {
     uint32_t number;
     const char *log_dir;
@@ -32,7 +42,7 @@ struct shard_options {
     uint32_t request_count_max; /* waiting for their commit; more are refused with FULL */
     void *owner;
     /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
-    void (*on_applied)(void *owner, const struct event *event);
+    void (*on_applied)(void *owner, const struct shard_effect *effect);
     /* The log failed, or memory for an apply: nothing is acknowledged any more, end the process. */
     void (*on_fatal)(void *owner, int err, const char *what);
 };

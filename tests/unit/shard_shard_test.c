@@ -53,8 +53,9 @@ static void on_fatal(void *owner, int err, const char *what)
     w->fatal = true;
 }
 
-static void on_applied(void *owner, const struct event *event)
+static void on_applied(void *owner, const struct shard_effect *effect)
 {
+    const struct event *event = effect->event;
     struct world *w = owner;
     if (event->kind != EVENT_MESSAGE)
         return;
