@@ -151,10 +151,10 @@ static size_t prefix_end(struct span prefix, uint8_t *end)
     return len;
 }
 
-static int scan_rows(rocksdb_iterator_t *it, enum store_tier tier, store_row_fn *fn, void *owner)
+static int scan_rows(rocksdb_iterator_t *it, bool back, enum store_tier tier, store_row_fn *fn, void *owner)
 {
     char *error = NULL;
-    for (; rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+    for (; rocksdb_iter_valid(it); back ? rocksdb_iter_prev(it) : rocksdb_iter_next(it)) {
         if (tier == STORE_CACHE) {
             /* Before the row is shown: a merge that met a cold block must not pass as a shorter row. */
             rocksdb_iter_get_error(it, &error);
@@ -174,8 +174,8 @@ static int scan_rows(rocksdb_iterator_t *it, enum store_tier tier, store_row_fn 
     return store_error_take(&error, NULL, 0);
 }
 
-int store_scan(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
-               store_row_fn *fn, void *owner)
+static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back,
+                enum store_tier tier, store_row_fn *fn, void *owner)
 {
     /* RocksDB's iterators do not know the persisted tier. */
     parley_assert(store->magic == STORE_MAGIC && tier <= STORE_CACHE && prefix_len <= from.key.len);
@@ -191,23 +191,42 @@ int store_scan(struct store *store, struct store_key from, size_t prefix_len, en
         goto out;
     rocksdb_readoptions_set_read_tier(read, (int)tier);
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(read, 1);
-    if (prefix_len >= PREFIX_LEN_EXTRACTED)
+    if (!back && prefix_len >= PREFIX_LEN_EXTRACTED)
         rocksdb_readoptions_set_prefix_same_as_start(read, 1);
     else
         rocksdb_readoptions_set_total_order_seek(read, 1);
     struct span prefix = {from.key.data, prefix_len};
     size_t end_len = prefix_end(prefix, end);
-    if (end_len) /* RocksDB keeps the pointer, so `end` outlives the iterator */
+    /* RocksDB keeps the pointers to the bounds, so they outlive the iterator. */
+    if (end_len && !back)
         rocksdb_readoptions_set_iterate_upper_bound(read, (const char *)end, end_len);
+    if (prefix_len && back)
+        rocksdb_readoptions_set_iterate_lower_bound(read, (const char *)from.key.data, prefix_len);
     rocksdb_iterator_t *it = rocksdb_create_iterator_cf(store->db, read, family);
-    rocksdb_iter_seek(it, from.key.len ? (const char *)from.key.data : "", from.key.len);
-    err = scan_rows(it, tier, fn, owner);
+    const char *start = from.key.len ? (const char *)from.key.data : "";
+    if (back)
+        rocksdb_iter_seek_for_prev(it, start, from.key.len);
+    else
+        rocksdb_iter_seek(it, start, from.key.len);
+    err = scan_rows(it, back, tier, fn, owner);
     rocksdb_iter_destroy(it);
 out:
     rocksdb_readoptions_destroy(read);
     memory_free(end);
     store_families_release(pin);
     return err;
+}
+
+int store_scan(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
+               store_row_fn *fn, void *owner)
+{
+    return scan(store, from, prefix_len, false, tier, fn, owner);
+}
+
+int store_scan_back(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
+                    store_row_fn *fn, void *owner)
+{
+    return scan(store, from, prefix_len, true, tier, fn, owner);
 }
 
 static int has_unflushed(struct store *store, rocksdb_column_family_handle_t *family, void *owner)

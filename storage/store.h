@@ -66,6 +66,8 @@ void store_batch_put(struct store_batch *batch, struct store_key at, struct span
 /* Appends `value` to the row: rows that are merged are sequences of self-delimiting entries. */
 void store_batch_append(struct store_batch *batch, struct store_key at, struct span value);
 void store_batch_delete(struct store_batch *batch, struct store_key at);
+/* Its caller ran out of memory: as if the batch itself had. */
+void store_batch_fail(struct store_batch *batch);
 size_t store_batch_bytes(const struct store_batch *batch);
 
 typedef void store_done_fn(void *owner);
@@ -86,6 +88,9 @@ typedef int store_row_fn(void *owner, struct span key, struct span value);
  * rows. Tiers: ALL and CACHE. -PARLEY_ERR_AGAIN may come after some rows: go on after the last key. */
 PARLEY_MUST_USE int store_scan(struct store *store, struct store_key from, size_t prefix_len,
                                enum store_tier tier, store_row_fn *fn, void *owner);
+/* The same from keys <= `from` downwards. */
+PARLEY_MUST_USE int store_scan_back(struct store *store, struct store_key from, size_t prefix_len,
+                                    enum store_tier tier, store_row_fn *fn, void *owner);
 /* The months that exist, newest first; answers how many there are. */
 size_t store_months(struct store *store, uint32_t *months, size_t max);
 /* Drops a month's families for good; readers inside it end in peace. Waits for a write that is under way; a
@@ -98,8 +103,9 @@ PARLEY_MUST_USE int store_checkpoint(struct store *store, const char *dir);
 
 enum store_pressure {
     STORE_FINE,
-    STORE_SLOW, /* slow write-back and new work down */
-    STORE_STOP  /* refuse new work before it is logged */
+    STORE_SLOW,     /* slow write-back and new work down */
+    STORE_STOP,     /* refuse new work before it is logged */
+    STORE_DISK_FULL /* the same, because the disk is full or nearly so */
 };
 /* Any thread; reads two words: the store thread samples RocksDB and the disk ten times a second. */
 enum store_pressure store_pressure(const struct store *store);

@@ -81,6 +81,11 @@ void store_batch_delete(struct store_batch *batch, struct store_key at)
     batch_add(batch, STORE_BATCH_DELETE, at, none);
 }
 
+void store_batch_fail(struct store_batch *batch)
+{
+    batch->failed = true;
+}
+
 size_t store_batch_bytes(const struct store_batch *batch)
 {
     return batch->len;

@@ -103,7 +103,9 @@ static void sample(struct store *store)
     rocksdb_property_int(store->db, "rocksdb.is-write-stopped", &stopped);
     rocksdb_property_int(store->db, "rocksdb.actual-delayed-write-rate", &delayed);
     enum store_pressure level = STORE_FINE;
-    if (stopped || space_is_short(store))
+    if (space_is_short(store))
+        level = STORE_DISK_FULL;
+    else if (stopped)
         level = STORE_STOP;
     else if (delayed || store_families_each(store, family_is_slow, NULL))
         level = STORE_SLOW;
@@ -116,8 +118,9 @@ enum store_pressure store_pressure(const struct store *store)
     uint64_t queued = atomic_load_explicit(&writer->queued_bytes, memory_order_relaxed);
     uint64_t max = store->options.queue_bytes_max;
     int sampled = atomic_load_explicit(&writer->sampled, memory_order_relaxed);
-    if (sampled == STORE_STOP || atomic_load_explicit(&writer->disk_full, memory_order_relaxed) ||
-        queued >= max - max / 8)
+    if (sampled == STORE_DISK_FULL || atomic_load_explicit(&writer->disk_full, memory_order_relaxed))
+        return STORE_DISK_FULL;
+    if (sampled == STORE_STOP || queued >= max - max / 8)
         return STORE_STOP;
     return sampled == STORE_SLOW || queued >= max / 2 ? STORE_SLOW : STORE_FINE;
 }

@@ -134,6 +134,11 @@ struct span chunk_unstored(const struct chunk *c)
     return c->len ? (struct span){c->bytes + c->stored_len, c->len - c->stored_len} : (struct span){0};
 }
 
+bool chunk_wants_rewrite(const struct chunk *c)
+{
+    return c->stored_count && c->stored_operands >= CHUNK_OPERANDS_MAX;
+}
+
 void chunk_stored(struct chunk *c, uint32_t count, size_t len, bool rewritten)
 {
     parley_assert(count <= c->count && len <= c->len && count >= c->stored_count && len >= c->stored_len);

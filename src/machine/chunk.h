@@ -50,6 +50,8 @@ PARLEY_MUST_USE int chunk_append(struct chunk *chunk, const struct message *m);
 
 /* What the store lacks: the whole row when it has none of it, else the operand. */
 struct span chunk_unstored(const struct chunk *chunk);
+/* So many operands stand behind its row that the next write should be the whole row anew. */
+bool chunk_wants_rewrite(const struct chunk *chunk);
 /* The first `count` messages, `len` bytes, are in the store now. `rewritten`: as one value. */
 void chunk_stored(struct chunk *chunk, uint32_t count, size_t len, bool rewritten);
 

@@ -188,11 +188,25 @@ struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id
     return NULL;
 }
 
-void conversation_forget_stored(struct conversation *c, bool all)
+uint64_t conversation_kept_from(const struct conversation *c)
+{
+    if (c->chunk_count == 0)
+        return c->applied.last_seq ? UINT64_MAX : 0;
+    return c->chunks[0]->first_seq == 1 ? 0 : c->chunks[0]->first_id;
+}
+
+size_t conversation_bytes(const struct conversation *c)
+{
+    size_t bytes = sizeof *c + c->chunk_max * sizeof *c->chunks + dedup_bytes(&c->dedup);
+    for (uint32_t i = 0; i < c->chunk_count; i++)
+        bytes += sizeof *c->chunks[i] + c->chunks[i]->max;
+    return bytes;
+}
+
+void conversation_forget_stored(struct conversation *c, uint32_t keep)
 {
     uint32_t gone = 0;
-    while (gone < c->chunk_count && (all || gone + 1 < c->chunk_count) &&
-           c->chunks[gone]->stored_count == c->chunks[gone]->count)
+    while (gone + keep < c->chunk_count && c->chunks[gone]->stored_count == c->chunks[gone]->count)
         chunk_destroy(&c->chunks[gone++]);
     if (gone)
         memmove(c->chunks, c->chunks + gone, (c->chunk_count - gone) * sizeof(*c->chunks));

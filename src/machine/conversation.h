@@ -51,8 +51,12 @@ void conversation_encode(const struct conversation *c, struct bytes_writer *w);
 PARLEY_MUST_USE int conversation_give_tail(struct conversation *c, struct span row);
 /* The chunk in memory that begins with the id, or NULL: how a finished write-back finds what it wrote. */
 struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id);
-/* Frees the chunks that the store has whole; the newest too, when `all`. */
-void conversation_forget_stored(struct conversation *c, bool all);
+/* Frees the oldest chunks that the store has whole, but not the newest `keep`. */
+void conversation_forget_stored(struct conversation *c, uint32_t keep);
+/* The messages in memory are those from this id on; 0: all there are. UINT64_MAX: none of those there are. */
+uint64_t conversation_kept_from(const struct conversation *c);
+/* Memory that it takes, about. */
+size_t conversation_bytes(const struct conversation *c);
 
 struct span conversation_title(const struct conversation *c);
 struct span conversation_creator(const struct conversation *c);

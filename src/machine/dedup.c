@@ -358,6 +358,22 @@ void dedup_stored(struct dedup *d, uint64_t below, uint32_t keep)
     }
 }
 
+void dedup_bounds_stored(struct dedup *d)
+{
+    d->stored_base = d->base;
+}
+
+void dedup_stale_segments(const struct dedup *d, uint64_t *from, uint64_t *to)
+{
+    *from = d->stored_base / DEDUP_SEGMENT_ORDINALS;
+    *to = d->base / DEDUP_SEGMENT_ORDINALS;
+}
+
+size_t dedup_bytes(const struct dedup *d)
+{
+    return 3ull * d->tag_max * sizeof *d->tags + d->row_max * sizeof *d->rows + d->tail_max * sizeof *d->tail;
+}
+
 void dedup_put_bounds(const struct dedup *d, struct bytes_writer *w)
 {
     bytes_put_varint(w, d->base);
@@ -370,7 +386,7 @@ int dedup_get_bounds(struct dedup *d, struct bytes_reader *r)
     if (r->failed || base > applied || applied - base > 2ull * DEDUP_ENTRIES_LIMIT)
         return -PARLEY_ERR_CORRUPT;
     parley_assert(d->end == 0);
-    d->base = d->end = base;
+    d->base = d->end = d->stored_base = base;
     d->applied = d->stored = d->tail_from = applied;
     return 0;
 }

@@ -46,7 +46,8 @@ struct dedup_row { /* of the directory */
 struct dedup {
     struct dedup_options options;
     uint64_t base, end, applied, stored, tail_from;
-    uint32_t *tags; /* a ring: ordinal & (tag_max - 1) */
+    uint64_t stored_base; /* the base that the stored bounds have: filter rows below it are gone */
+    uint32_t *tags;       /* a ring: ordinal & (tag_max - 1) */
     uint32_t tag_max;
     uint32_t *index; /* open addressing, twice tag_max: low half of ordinal, plus 1; 0 is free */
     struct dedup_row *rows;
@@ -91,6 +92,12 @@ struct dedup_piece {
 bool dedup_piece_at(const struct dedup *d, uint64_t from, struct dedup_piece *out);
 void dedup_piece_put_row(const struct dedup *d, const struct dedup_piece *piece, struct bytes_writer *w);
 void dedup_piece_put_filter(const struct dedup *d, const struct dedup_piece *piece, struct bytes_writer *w);
+/* The filter rows of segments [*from, *to) hold nothing that is still known: delete them with the next write. */
+void dedup_stale_segments(const struct dedup *d, uint64_t *from, uint64_t *to);
+/* Memory that it takes, about. */
+size_t dedup_bytes(const struct dedup *d);
+/* The bounds as they are now are in the store, and its stale filter rows are gone. */
+void dedup_bounds_stored(struct dedup *d);
 /* Everything below the ordinal is in the store; entries beyond the newest `keep` may leave memory. */
 void dedup_stored(struct dedup *d, uint64_t below, uint32_t keep);
 

@@ -55,16 +55,21 @@ struct id16 conversation_id_group(const struct hasher *h, enum conversation_type
     return hash_of(h, &w);
 }
 
-static void hash_command(struct turn *t)
+static void hash_fingerprint(struct turn *t)
+{
+    uint8_t buf[USER_ID_BYTES_MAX + CLIENT_ID_BYTES_MAX + 16];
+    struct bytes_writer w = bytes_writer_of(buf, sizeof buf);
+    bytes_put_span(&w, t->cmd->actor);
+    bytes_put_span(&w, t->cmd->client_id);
+    t->fingerprint = hash_of(&t->ctx->hasher, &w);
+}
+
+static void hash_payload(struct turn *t)
 {
     const struct command *c = t->cmd;
     const struct hasher *h = &t->ctx->hasher;
     uint8_t buf[HASHED_BYTES_MAX];
     struct bytes_writer w = bytes_writer_of(buf, sizeof buf);
-    bytes_put_span(&w, c->actor);
-    bytes_put_span(&w, c->client_id);
-    t->fingerprint = hash_of(h, &w);
-    w = bytes_writer_of(buf, sizeof buf);
     struct id16 body = h->hash128(h->owner, c->body.data, c->body.len); /* apart: it may be large */
     bytes_put_u8(&w, (uint8_t)c->kind);
     bytes_put_u8(&w, (uint8_t)c->type);
@@ -723,7 +728,8 @@ void machine_decide(const struct command *cmd, const struct machine_view *view,
         refuse(&t, rc);
         return;
     }
-    hash_command(&t);
+    hash_fingerprint(&t);
+    hash_payload(&t);
     if (cmd->kind == COMMAND_PROFILE)
         decide_profile(&t);
     else
@@ -739,6 +745,26 @@ void machine_decide(const struct command *cmd, const struct machine_view *view,
         verdict_clear(out);
         *out = answer;
     }
+}
+
+void machine_recall(const struct command *cmd, const struct machine_view *view,
+                    const struct machine_context *ctx, struct verdict *out)
+{
+    *out = (struct verdict){0};
+    struct turn t = {.cmd = cmd, .view = view, .ctx = ctx, .v = out, .conv = view->conversation};
+    struct dedup_entry first;
+    int rc = check_text(cmd->client_id, 1, CLIENT_ID_BYTES_MAX);
+    if (rc == 0) {
+        hash_fingerprint(&t);
+        rc = dedup_find(&t.conv->dedup, &t.fingerprint, view->given, view->given_count, &first,
+                        &out->need_first_id);
+    }
+    if (rc == DEDUP_NEED_ROW)
+        out->kind = VERDICT_NEED_ROW;
+    else if (rc == DEDUP_FOUND && first.id <= t.conv->applied.last_event_id)
+        answer_first(&t, first.id, first.seq, 0);
+    else
+        refuse(&t, rc < 0 ? rc : -PARLEY_ERR_NOT_FOUND);
 }
 
 void machine_decided(const struct machine_view *view, struct verdict *v, uint64_t position)

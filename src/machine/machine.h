@@ -139,6 +139,10 @@ uint32_t machine_touches(const struct event *event, struct machine_key keys[MACH
 
 void machine_decide(const struct command *command, const struct machine_view *view,
                     const struct machine_context *context, struct verdict *out);
+/* What became of the actor's command with that client id, if it is applied: DUPLICATE with its id and seq, NEED_ROW, or
+ * REFUSED with -PARLEY_ERR_NOT_FOUND. */
+void machine_recall(const struct command *command, const struct machine_view *view,
+                    const struct machine_context *context, struct verdict *out);
 /* The events of the verdict are appended: the first at `position`, the next behind it. Cannot fail. */
 void machine_decided(const struct machine_view *view, struct verdict *verdict, uint64_t position);
 void verdict_clear(struct verdict *verdict);

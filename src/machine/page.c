@@ -275,6 +275,11 @@ void page_destroy(struct page **page)
     *page = NULL;
 }
 
+size_t page_bytes(const struct page *page)
+{
+    return sizeof *page + sizeof *page->applied + page->applied->max * sizeof *page->applied->list;
+}
+
 size_t page_len_max(const struct page *page)
 {
     size_t len = 32;

@@ -40,6 +40,8 @@ PARLEY_MUST_USE int page_decode(const struct id16 *conversation, uint32_t number
                                 struct page **out);
 void page_destroy(struct page **page);
 size_t page_len_max(const struct page *page);
+/* Memory that it takes, about. */
+size_t page_bytes(const struct page *page);
 /* The applied state: what a row holds. */
 void page_encode(const struct page *page, struct bytes_writer *w);
 

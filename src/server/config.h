@@ -42,6 +42,19 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \
     X(NUMBER, dedup, messages_max, "1000000", 1000, 1 << 24,                                                 \
       "How many of a conversation's last messages a retry is recognised among.")                             \
+    X(BYTES, commit_log, size_max, "512MiB", 256 << 20, 1ull << 40,                                          \
+      "Of each shard's log: what is older is in the database by then. A start replays at most about half "   \
+      "of it.")                                                                                              \
+    X(BYTES, store, dirty_max, "256MiB", 1 << 20, 1ull << 40,                                                \
+      "Of all shards: applied messages that the database lacks. More makes writing cheaper and a start "     \
+      "longer.")                                                                                             \
+    X(BYTES, store, objects_max, "1GiB", 1 << 20, 1ull << 40,                                                \
+      "Of all shards: conversations, members and newest messages held in memory.")                           \
+    X(BYTES, store, cache_max, "256MiB", 1 << 20, 1ull << 40, "Of all shards: the databases' block caches.") \
+    X(BYTES, store, write_buffer_max, "256MiB", 1 << 20, 1ull << 40,                                         \
+      "Of all shards: the databases' memtables.")                                                            \
+    X(BYTES, store, space_guard, "0", 0, 1ull << 50,                                                         \
+      "With less free space on the disk, sending is refused; 0: 2 GiB or 5 %, whichever is more.")           \
     X(POWER, mailbox, request_slots, "1024", 2, 65536,                                                       \
       "Requests that one reactor may have open at another.")                                                 \
     X(POWER, mailbox, live_slots, "4096", 2, 65536,                                                          \

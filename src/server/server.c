@@ -17,6 +17,7 @@
 #include "src/server/router.h"
 #include "src/server/secret.h"
 #include "storage/file.h"
+#include "storage/reader_pool.h"
 
 enum {
     TIMER_WORK_MAX = 1024,
@@ -51,6 +52,7 @@ struct server {
     struct data_folder folder;
     struct jwt_key key;
     struct mailbox_grid *grid;
+    struct reader_pool *pool;
     struct worker *workers;
     uint32_t reactor_count, started_count;
     uint16_t port;
@@ -86,6 +88,12 @@ static void on_shard_fatal(void *owner, int err, const char *what)
     _exit(EXIT_FAILURE);
 }
 
+static void wake_worker(void *owner)
+{
+    struct worker *w = owner;
+    mailbox_wake(w->router.mailbox);
+}
+
 static int open_shard(struct worker *w, uint32_t number)
 {
     struct server *server = w->server;
@@ -97,8 +105,11 @@ static int open_shard(struct worker *w, uint32_t number)
     int err = w->files->ops->make_dir(w->files, path);
     if (err)
         return err;
-    char log_dir[PATH_BYTES];
+    char log_dir[PATH_BYTES], store_dir[PATH_BYTES];
     snprintf(log_dir, sizeof log_dir, "%.4000s/log", path);
+    snprintf(store_dir, sizeof store_dir, "%.4000s/store", path);
+    const struct config *o = server->config;
+    uint32_t shares = server->folder.shard_count;
     struct shard_options options = {
         .number = number,
         .log_dir = log_dir,
@@ -107,10 +118,20 @@ static int open_shard(struct worker *w, uint32_t number)
         .key = server->folder.key,
         .clock = clock_real(),
         .limits = {1000, 1000000, (uint32_t)server->config->message_body_max_bytes, TITLE_BYTES_MAX},
-        .dedup = {server->config->dedup_horizon_ms, (uint32_t)server->config->dedup_messages_max},
+        .store_dir = store_dir,
+        .store_cache_bytes = o->store_cache_max_bytes / shares,
+        .store_write_buffer_bytes = o->store_write_buffer_max_bytes / shares,
+        .space_guard_bytes = o->store_space_guard_bytes,
+        .pool = server->pool,
+        .reactor = mailbox_index(w->router.mailbox),
+        .dedup = {o->dedup_horizon_ms, (uint32_t)o->dedup_messages_max},
+        .memory_bytes_max = o->store_objects_max_bytes / shares,
+        .dirty_bytes_max = o->store_dirty_max_bytes / shares,
+        .log_bytes_max = o->commit_log_size_max_bytes,
         .lease_ms = LEASE_MS,
         .request_count_max = SHARD_REQUESTS_MAX,
         .owner = w,
+        .wake = wake_worker,
         .on_fatal = on_shard_fatal};
     err = shard_open(&options, &report, &w->shards[number]);
     if (err)
@@ -148,6 +169,7 @@ static int open_shards(struct worker *w)
                                 .shard_count = server->folder.shard_count,
                                 .reactor_count = (uint16_t)server->reactor_count};
     w->router.shards = w->shards = memory_zalloc(server->folder.shard_count * sizeof(struct shard *));
+    reader_pool_attach(server->pool, mailbox_index(w->router.mailbox), wake_worker, w);
     int err = w->shards ? file_layer_uring_create(reactor_ring(w->reactor), &w->files) : -PARLEY_ERR_NOMEM;
     if (!err)
         err = reactor_add_ring_client(w->reactor, &client);
@@ -238,6 +260,7 @@ static void on_lagging(void *owner, uint16_t from)
 static void on_turn_end(void *owner)
 {
     struct worker *w = owner;
+    reader_pool_poll(w->server->pool, mailbox_index(w->router.mailbox));
     for (uint32_t n = 0; n < w->server->folder.shard_count; n++)
         if (w->shards[n])
             shard_turn_end(w->shards[n]);
@@ -316,6 +339,7 @@ int server_stop(struct server **at)
     }
     for (uint32_t i = 0; i < server->started_count; i++)
         reactor_destroy(&server->workers[i].reactor);
+    reader_pool_destroy(&server->pool);
     mailbox_grid_destroy(&server->grid);
     data_folder_close(&server->folder);
     memory_free(server->workers);
@@ -369,7 +393,10 @@ int server_start(const struct config *config, struct server **out, char text[SER
     }
     snprintf(text, SERVER_TEXT_BYTES, "out of memory or file descriptors");
     server->workers = memory_zalloc(server->reactor_count * sizeof *server->workers);
+    struct reader_pool_options pool = {.reactor_count = server->reactor_count};
     err = server->workers ? mailbox_grid_create(&mail, &server->grid) : -PARLEY_ERR_NOMEM;
+    if (!err)
+        err = reader_pool_create(&pool, &server->pool);
     if (err)
         goto close_folder;
     for (uint32_t i = 0; i < server->reactor_count; i++) {
@@ -385,6 +412,7 @@ int server_start(const struct config *config, struct server **out, char text[SER
     return 0;
 
 close_folder:
+    mailbox_grid_destroy(&server->grid);
     memory_free(server->workers);
     data_folder_close(&server->folder);
 free_server:

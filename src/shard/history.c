@@ -4,82 +4,190 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/shard/rows.h"
+
+enum { ID_BYTES = 16, MONTHS_MAX = 1200, PIECES_FIRST = 8 };
 
 /* One wanted entry: where its encoded bytes lie in its chunk. */
 struct slice {
     const uint8_t *data;
     size_t len;
+    uint64_t id;
 };
 
-/* The chunk's entries with after < id < before, in order; the last `limit` of them, or the first when forward. */
-static int collect(const struct chunk *chunk, const struct history_query *q, struct slice *out,
-                   uint32_t limit, uint32_t *count, bool *more)
+void history_begin(struct history *h, const struct id16 *conversation, bool forward, uint64_t from,
+                   uint32_t limit)
 {
-    struct chunk_cursor at = chunk_begin(chunk_row(chunk));
-    bool forward = q->way == HISTORY_AFTER;
-    uint64_t after = forward ? q->from : 0, before = !forward && q->from ? q->from : UINT64_MAX;
-    struct message m;
-    const uint8_t *from = at.reader.at;
-    int err;
-    *count = 0;
-    for (; (err = chunk_next(&at, &m)) == 0; from = at.reader.at) {
-        if (m.id <= after || m.id >= before)
-            continue;
-        if (*count == limit) {
-            *more = true;
-            if (forward)
-                return 0;
-            memmove(out, out + 1, (limit - 1) * sizeof *out);
-            --*count;
-        }
-        out[(*count)++] = (struct slice){from, (size_t)(at.reader.at - from)};
-    }
-    return err == -PARLEY_ERR_END ? 0 : err;
+    parley_assert(limit > 0 && limit <= HISTORY_LIMIT_MAX);
+    *h = (struct history){.conversation = *conversation,
+                          .forward = forward,
+                          .after = forward ? from : 0,
+                          .before = !forward && from ? from : UINT64_MAX,
+                          .limit = limit};
 }
 
-static int copy(const struct slice *slices, uint32_t count, struct shard_page *out)
+void history_end(struct history *h)
 {
-    size_t len = 0;
-    for (uint32_t i = 0; i < count; i++)
-        len += slices[i].len;
-    out->entries = memory_alloc(len);
-    if (!out->entries)
-        return -PARLEY_ERR_NOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        memcpy(out->entries + out->len, slices[i].data, slices[i].len);
-        out->len += slices[i].len;
+    for (uint32_t i = 0; i < h->piece_count; i++)
+        memory_free(h->pieces[i].bytes);
+    memory_free(h->pieces);
+    h->pieces = NULL;
+    h->piece_count = h->piece_max = 0;
+}
+
+static int keep(struct history *h, const struct slice *slices, uint32_t count)
+{
+    if (count == 0)
+        return 0;
+    if (h->piece_count == h->piece_max) {
+        uint32_t max = h->piece_max ? 2 * h->piece_max : PIECES_FIRST;
+        struct history_piece *pieces = memory_realloc(h->pieces, max * sizeof *pieces);
+        if (!pieces)
+            return -PARLEY_ERR_NOMEM;
+        h->pieces = pieces;
+        h->piece_max = max;
     }
-    out->count = count;
+    /* They are neighbours in their chunk. */
+    size_t len = (size_t)(slices[count - 1].data - slices[0].data) + slices[count - 1].len;
+    uint8_t *bytes = memory_alloc(len);
+    if (!bytes)
+        return -PARLEY_ERR_NOMEM;
+    memcpy(bytes, slices[0].data, len);
+    h->pieces[h->piece_count++] = (struct history_piece){bytes, len, count};
+    h->count += count;
+    h->len += len;
+    if (h->forward)
+        h->after = slices[count - 1].id;
+    else
+        h->before = slices[0].id;
     return 0;
 }
 
-/* Backward pages fill `slices` from its end, forward pages from its beginning. */
-int history_read(const struct conversation *c, const struct history_query *q, struct shard_page *out)
+/* How many of them have a place, from the end where the query begins. */
+static uint32_t fitting(const struct history *h, const struct slice *slices, uint32_t count)
 {
-    struct slice slices[HISTORY_LIMIT_MAX], part[HISTORY_LIMIT_MAX];
-    uint32_t got = 0;
-    bool more = false, forward = q->way == HISTORY_AFTER;
-    uint64_t after = forward ? q->from : 0, before = forward ? 0 : q->from;
-    *out = (struct shard_page){0};
-    parley_assert(q->limit > 0 && q->limit <= HISTORY_LIMIT_MAX);
-    for (uint32_t i = 0; i < c->chunk_count && !more; i++) {
-        const struct chunk *chunk = c->chunks[forward ? i : c->chunk_count - 1 - i];
-        uint32_t count;
-        if (chunk->last_id <= after || (before && chunk->first_id >= before))
-            continue;
-        if (got == q->limit) {
-            more = true;
+    uint32_t fit = 0;
+    size_t len = h->len;
+    while (fit < count && h->count + fit < h->limit) {
+        len += slices[h->forward ? fit : count - 1 - fit].len;
+        if (len > HISTORY_BYTES_MAX && h->count + fit > 0)
             break;
-        }
-        int err = collect(chunk, q, part, q->limit - got, &count, &more);
-        if (err)
-            return err;
-        struct slice *to = forward ? slices + got : slices + q->limit - got - count;
-        memcpy(to, part, count * sizeof *part);
-        got += count;
+        fit++;
     }
-    int err = copy(forward ? slices : slices + q->limit - got, got, out);
-    out->older = !forward && more;
-    out->newer = forward && more;
+    return fit;
+}
+
+/* Takes what is wanted of a chunk's row, whose messages below `below` count. */
+static int take(struct history *h, struct span row, uint64_t below)
+{
+    struct slice slices[CHUNK_MESSAGES_MAX];
+    struct chunk_cursor at = chunk_begin(row);
+    struct message m;
+    const uint8_t *from = at.reader.at;
+    uint32_t count = 0;
+    int err;
+    for (; (err = chunk_next(&at, &m)) == 0; from = at.reader.at) {
+        if (m.id <= h->after || m.id >= h->before || m.id >= below)
+            continue;
+        if (count == CHUNK_MESSAGES_MAX || (count && m.id <= slices[count - 1].id))
+            return -PARLEY_ERR_CORRUPT;
+        slices[count++] = (struct slice){from, (size_t)(at.reader.at - from), m.id};
+    }
+    if (err != -PARLEY_ERR_END)
+        return err;
+    uint32_t fit = fitting(h, slices, count);
+    err = keep(h, h->forward ? slices : slices + count - fit, fit);
+    if (!err && fit < count)
+        h->full = true;
     return err;
+}
+
+int history_memory(struct history *h, const struct conversation *c)
+{
+    int err = 0;
+    for (uint32_t i = 0; i < c->chunk_count && !h->full && !err; i++) {
+        const struct chunk *chunk = c->chunks[h->forward ? i : c->chunk_count - 1 - i];
+        if (chunk->last_id > h->after && chunk->first_id < h->before)
+            err = take(h, chunk_row(chunk), UINT64_MAX);
+    }
+    return err;
+}
+
+static int on_row(void *owner, struct span key, struct span value)
+{
+    struct history *h = owner;
+    uint64_t first = 0;
+    if (key.len != ROWS_CHUNK_KEY_BYTES)
+        return -PARLEY_ERR_CORRUPT;
+    for (int i = ID_BYTES; i < ROWS_CHUNK_KEY_BYTES; i++)
+        first = first << 8 | key.data[i];
+    if (~first >= h->store_below) /* in memory, and fresher there */
+        return h->forward ? 1 : 0;
+    int err = take(h, value, h->store_below);
+    return err ? err : h->full;
+}
+
+static int on_only_row(void *owner, struct span key, struct span value)
+{
+    int err = on_row(owner, key, value);
+    return err ? err : 1;
+}
+
+/* Keys of newer chunks are smaller. First the chunk that holds what lies just behind `after`, then up in time. */
+static int month_forward(struct history *h, struct store *store, enum store_tier tier, uint32_t month)
+{
+    uint8_t key[ROWS_CHUNK_KEY_BYTES];
+    struct store_key from = {STORE_MESSAGES, month, {key, sizeof key}};
+    rows_chunk_key(&h->conversation, h->after, key);
+    int err = store_scan(store, from, ID_BYTES, tier, on_only_row, h);
+    if (err || h->full)
+        return err;
+    return store_scan_back(store, from, ID_BYTES, tier, on_row, h);
+}
+
+static int month_backward(struct history *h, struct store *store, enum store_tier tier, uint32_t month)
+{
+    uint8_t key[ROWS_CHUNK_KEY_BYTES];
+    struct store_key from = {STORE_MESSAGES, month, {key, sizeof key}};
+    uint64_t below = h->before < h->store_below ? h->before : h->store_below;
+    rows_chunk_key(&h->conversation, below - 1, key);
+    return store_scan(store, from, ID_BYTES, tier, on_row, h);
+}
+
+int history_store(struct history *h, struct store *store, enum store_tier tier)
+{
+    uint32_t months[MONTHS_MAX];
+    size_t count = store_months(store, months, MONTHS_MAX);
+    uint64_t below = h->before < h->store_below ? h->before : h->store_below;
+    if (count > MONTHS_MAX)
+        count = MONTHS_MAX;
+    if (below == 0)
+        return 0;
+    uint32_t first = snowflake_month(h->after), last = snowflake_month(below - 1);
+    int err = 0;
+    for (size_t i = 0; i < count && !h->full && !err; i++) {
+        uint32_t month = months[h->forward ? count - 1 - i : i];
+        if (month >= first && month <= last)
+            err = h->forward ? month_forward(h, store, tier, month) : month_backward(h, store, tier, month);
+    }
+    return err;
+}
+
+int history_give(struct history *h, struct shard_page *page)
+{
+    uint8_t *entries = memory_realloc(page->entries, page->len + h->len);
+    if (!entries)
+        return -PARLEY_ERR_NOMEM;
+    page->entries = entries;
+    for (uint32_t i = 0; i < h->piece_count; i++) {
+        const struct history_piece *piece = &h->pieces[h->forward ? i : h->piece_count - 1 - i];
+        memcpy(page->entries + page->len, piece->bytes, piece->len);
+        page->len += piece->len;
+        page->count += piece->count;
+    }
+    if (h->forward)
+        page->newer = h->full;
+    else
+        page->older = h->full;
+    return 0;
 }

@@ -1,15 +1,46 @@
-/* src/shard/history.h: pages of a conversation's messages, out of the chunks in memory.
+/* src/shard/history.h: pages of a conversation's messages, out of memory and out of the store.
  *
- * Shape:  keyset pages by message id, stable under concurrent writes: no gap, no repeat.
- * Thread: the shard's reactor.
- * Errors: -PARLEY_ERR_NOMEM, -PARLEY_ERR_CORRUPT; then the page is empty.
+ * Why:    keyset pages by message id, stable under concurrent writes: no gap, no repeat.
+ * Shape:  a gathering takes rows of chunks in the direction of its query, copies what is wanted, and knows when it has
+ *         enough. The newest chunks are in memory (conversation_kept_from says from where on), older ones in the store.
+ *         BEFORE: memory, then store. AFTER: store, then memory. AROUND: the shard asks for both.
+ * Thread: history_store from any thread, one at a time; the rest: the shard's reactor.
+ * Errors: -PARLEY_ERR_NOMEM, -PARLEY_ERR_CORRUPT, -PARLEY_ERR_IO, -PARLEY_ERR_AGAIN (tier CACHE: the same call goes on from
+ *         there on a thread that may block).
  */
 #ifndef PARLEY_SHARD_HISTORY_H
 #define PARLEY_SHARD_HISTORY_H
 
 #include "src/shard/request.h"
+#include "storage/store.h"
 
-PARLEY_MUST_USE int history_read(const struct conversation *conversation, const struct history_query *query,
-                                 struct shard_page *out);
+enum { HISTORY_BYTES_MAX = 1 << 20 }; /* of a page, but one message always fits */
+
+struct history_piece { /* entries of one chunk */
+    uint8_t *bytes;
+    size_t len;
+    uint32_t count;
+};
+
+struct history {
+    struct id16 conversation;
+    bool forward;
+    uint64_t after, before; /* what is still wanted lies strictly between */
+    uint32_t limit, count;
+    size_t len;
+    bool full;                    /* something that was wanted had no place: there is more */
+    uint64_t store_below;         /* messages from here on are in memory */
+    struct history_piece *pieces; /* in the order in which they were taken */
+    uint32_t piece_count, piece_max;
+};
+
+void history_begin(struct history *h, const struct id16 *conversation, bool forward, uint64_t from,
+                   uint32_t limit);
+void history_end(struct history *h);
+PARLEY_MUST_USE int history_memory(struct history *h, const struct conversation *conversation);
+/* What the store has below h->store_below. */
+PARLEY_MUST_USE int history_store(struct history *h, struct store *store, enum store_tier tier);
+/* All entries in rising order, behind those that the page has; sets `older` or `newer`. */
+PARLEY_MUST_USE int history_give(struct history *h, struct shard_page *page);
 
 #endif

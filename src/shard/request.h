@@ -78,6 +78,7 @@ struct shard_request {
     void (*done)(struct shard_request *request);
     struct shard_request *next;
     uint64_t waits_for_id;
+    void *reading;
     void *home;
     uint32_t shard;
     uint16_t origin;

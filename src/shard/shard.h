@@ -1,10 +1,11 @@
-/* src/shard/shard.h: the unit of ownership: one commit log and the machine's objects, one writer.
+/* src/shard/shard.h: the unit of ownership: one commit log, the machine's objects, one store; one writer.
  *
- * Why:    decide, append, commit, apply and answer in one place and one order (design, section 3).
- * Shape:  shard_submit -> machine_decide -> log_append -> [pending records] -> durable -> apply -> on_applied -> done
- *         shard_open replays the log through the same apply.
- * State:  objects live in memory and are rebuilt from the whole log: the store behind them (load, write-back, redo) is
- *         not joined yet, see docs/architecture.md.
+ * Why:    load, decide, append, commit, apply and answer in one place and one order (design, section 3).
+ * Shape:  shard_submit -> [queue of the conversation] -> load -> machine_decide -> log_append -> [pending records]
+ *         -> durable -> apply -> on_applied -> done; behind it write-back to the store, trimming and eviction.
+ *         shard_open replays the log, from the store's redo on, through the same apply.
+ * Limits: request_count_max requests; dirty_bytes_max, log_bytes_max and the store's pressure refuse commands with FULL, a
+ *         full disk with DISK_FULL; reads go on. memory_bytes_max is what eviction aims at.
  * Thread: the shard's reactor.
  * Errors: 0 or a negative enum parley_err; a request's are in the request.
  */
@@ -36,34 +37,52 @@ struct shard_options {
     bool helper_thread;       /* as the log's */
     struct hash_key key;
     const struct clock_source *clock;
+    const char *store_dir;
+    uint64_t store_cache_bytes, store_write_buffer_bytes, space_guard_bytes; /* 0: the store's defaults */
+    struct reader_pool *pool;                                                /* outlives the shard */
+    uint32_t reactor;                                                        /* its number in the pool */
     struct machine_limits limits;
     struct dedup_options dedup;
+    uint64_t memory_bytes_max;  /* of objects */
+    uint64_t dirty_bytes_max;   /* of applied events that the store lacks */
+    uint64_t log_bytes_max;     /* of kept log; at least four segments */
     uint32_t lease_ms;          /* how far ceilings lie ahead of the clock */
     uint32_t request_count_max; /* waiting for their commit; more are refused with FULL */
     void *owner;
     /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
     void (*on_applied)(void *owner, const struct shard_effect *effect);
-    /* The log failed, or memory for an apply: nothing is acknowledged any more, end the process. */
+    /* From any thread: a turn is wanted, something is done. May be NULL. */
+    void (*wake)(void *owner);
+    /* From any thread: the log or the store failed, or memory for an apply: nothing is acknowledged any more, end the
+     * process. */
     void (*on_fatal)(void *owner, int err, const char *what);
 };
 
 /* Recovers and replays; blocks. Owns: on success the caller closes. */
 PARLEY_MUST_USE int shard_open(const struct shard_options *options, struct log_report *report,
                                struct shard **out);
-/* Commits what is decided, answers what waits (on a failed log: with INTERNAL), closes the log. */
+/* Commits what is decided, answers what waits (on a failed log: with INTERNAL), writes back what is dirty, closes. The
+ * reader pool still runs. */
 void shard_close(struct shard **shard);
 
-/* Calls request->done, at once or when what the answer rests on is applied. */
+/* Calls request->done, at once or when what the answer rests on is loaded and applied. */
 void shard_submit(struct shard *shard, struct shard_request *request);
-/* Once a loop turn: hands what was decided to the log; an idle shard renews its ceiling. */
+/* Once a loop turn, after reader_pool_poll: hands what was decided to the log, writes back, evicts, trims; an idle shard
+ * renews its ceiling. */
 void shard_turn_end(struct shard *shard);
 
-/* Applied objects, for readers; NULL when there is none. They live until the next call that may change them. */
+/* Applied objects in memory, NULL when there is none. They live until the next call that may change them. */
 const struct conversation *shard_conversation(const struct shard *shard, const struct id16 *id);
 const struct page *shard_page(const struct shard *shard, const struct id16 *conversation, uint32_t number);
 const struct user *shard_user(const struct shard *shard, const struct id16 *hash);
 uint64_t shard_applied_id(const struct shard *shard);
 uint32_t shard_object_count(const struct shard *shard);
-uint32_t shard_waiting_count(const struct shard *shard);
+uint32_t shard_waiting_count(const struct shard *shard); /* requests, and reads of the store */
+
+struct shard_counters {
+    uint64_t object_bytes, dirty_bytes, dirty_objects, log_bytes, redo, persisted_redo, applied;
+    uint64_t loads, loads_from_disk, evictions, batches_written, batch_bytes_written, flushes;
+};
+void shard_counters_read(const struct shard *shard, struct shard_counters *out);
 
 #endif

@@ -280,7 +280,7 @@ static inline void world_write_back(struct world *w, uint32_t keep)
         world_write(w, 'c', c->first_id, chunk_unstored(c), c->stored_count > 0);
         chunk_stored(conversation_chunk(w->conv, c->first_id), c->count, c->len, false);
     }
-    conversation_forget_stored(w->conv, false);
+    conversation_forget_stored(w->conv, 1);
     world_write_back_dedup(w, keep);
     if (w->conv->applied.exists) {
         struct bytes_writer out = bytes_writer_of(buf, CONVERSATION_ROW_BYTES_MAX);

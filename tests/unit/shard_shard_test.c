@@ -1,4 +1,4 @@
-/* A shard on a simulated disk: whatever is acknowledged is there after every crash, once, in order. */
+/* A shard on a simulated disk and a simulated store: whatever is acknowledged is there after every crash, once, in order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +9,9 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/shard/shard.h"
+#include "storage/reader_pool.h"
 #include "tests/lib/sim_file.h"
+#include "tests/sim/sim_store.h"
 
 enum { USERS = 5, SENDS_MAX = 4000, BODY_MAX = 64 };
 
@@ -24,7 +26,9 @@ struct sent {
 struct world {
     struct sim_file *sim;
     struct clock_manual clock;
+    struct reader_pool *pool;
     struct shard *shard;
+    uint64_t memory_bytes_max;
     struct id16 conversation;
     struct sent *sends;
     uint32_t send_count;
@@ -34,6 +38,8 @@ struct world {
 
 static const char *const names[USERS] = {"ann", "bob", "cid", "dora", "eve"};
 static const struct hash_key key = {{7}};
+static const struct sim_store_odds calm = {1000, 100, 0, 1000};
+static const struct sim_store_odds rough = {300, 100, 400, 400};
 
 static struct span words(const char *s)
 {
@@ -69,7 +75,12 @@ static int open_shard(struct world *w)
     struct shard_options options = {.number = 3,
                                     .log_dir = "/log",
                                     .files = sim_file_layer(w->sim),
-                                    .segment_bytes = 4 << 20,
+                                    .segment_bytes = 64 << 10,
+                                    .store_dir = "/store",
+                                    .pool = w->pool,
+                                    .memory_bytes_max = w->memory_bytes_max,
+                                    .dirty_bytes_max = 16 << 10,
+                                    .log_bytes_max = 512 << 10,
                                     .key = key,
                                     .clock = &w->clock.source,
                                     .limits = {100, 1000, 4096, 200},
@@ -85,13 +96,18 @@ static int open_shard(struct world *w)
     return err;
 }
 
+static void turn(struct world *w)
+{
+    reader_pool_poll(w->pool, 0);
+    shard_turn_end(w->shard);
+    sim_file_layer(w->sim)->ops->poll(sim_file_layer(w->sim), false);
+}
+
 /* Turns of the loop until nothing waits. */
 static void settle(struct world *w)
 {
-    for (int i = 0; i < 100 && (shard_waiting_count(w->shard) || i < 3); i++) {
-        shard_turn_end(w->shard);
-        sim_file_layer(w->sim)->ops->poll(sim_file_layer(w->sim), false);
-    }
+    for (int i = 0; i < 1000 && (shard_waiting_count(w->shard) || i < 3); i++)
+        turn(w);
     assert_int_equal(shard_waiting_count(w->shard), 0);
 }
 
@@ -185,6 +201,10 @@ static int set_up(void **state)
     struct world *w = calloc(1, sizeof *w);
     w->sends = calloc(SENDS_MAX, sizeof *w->sends);
     w->sim = sim_file_create(42);
+    w->memory_bytes_max = 1 << 20;
+    sim_store_set(&calm, 42);
+    sim_store_set_pressure(STORE_FINE);
+    assert_int_equal(reader_pool_create(&(struct reader_pool_options){.reactor_count = 1}, &w->pool), 0);
     clock_manual_init(&w->clock, 1790000000000ull, 0);
     *state = w;
     return open_shard(w);
@@ -194,47 +214,94 @@ static int tear_down(void **state)
 {
     struct world *w = *state;
     shard_close(&w->shard);
+    reader_pool_destroy(&w->pool);
+    sim_store_forget();
     sim_file_destroy(&w->sim);
     free(w->sends);
     free(w);
     return 0;
 }
 
-/* What is in the conversation against what was acknowledged. */
+/* Reads as ann, through whatever memory and store say; the page is the caller's. */
+static int read_as_ann(struct world *w, enum shard_request_kind kind, struct history_query query,
+                       const char *client_id, struct shard_page *page)
+{
+    bool answered = false;
+    struct shard_request request = {.command = by("ann", client_id),
+                                    .done = keep_answer,
+                                    .kind = kind,
+                                    .history = query,
+                                    .owner = &answered};
+    request.command.conversation = w->conversation;
+    shard_submit(w->shard, &request);
+    settle(w);
+    assert_true(answered);
+    *page = request.page;
+    if (request.error)
+        memory_free(request.page.entries);
+    return request.error;
+}
+
+/* One message against what was sent. */
+static void check_message(struct world *w, const struct message *m, uint64_t *found)
+{
+    char client_id[16] = {0};
+    memcpy(client_id, m->client_id.data, m->client_id.len);
+    struct sent *s = &w->sends[strtoul(client_id + 1, NULL, 10) - 1];
+    assert_int_equal(m->body.len, strlen(s->body));
+    assert_memory_equal(m->body.data, s->body, m->body.len);
+    if (!s->acked)
+        return;
+    assert_int_equal(m->id, s->id);
+    assert_int_equal(m->seq, s->seq);
+    (*found)++;
+}
+
+/* What is in the conversation, page by page, against what was acknowledged. */
 static void check(struct world *w)
 {
-    const struct conversation *c = shard_conversation(w->shard, &w->conversation);
-    assert_non_null(c);
-    uint64_t seq = 0, id = 0, found = 0;
-    for (uint32_t i = 0; i < c->chunk_count; i++) {
-        struct chunk_cursor at = chunk_begin(chunk_row(c->chunks[i]));
+    uint64_t seq = 0, id = 0, found = 0, acked = 0;
+    for (bool more = true; more;) {
+        struct shard_page page;
         struct message m;
-        while (chunk_next(&at, &m) == 0) {
+        assert_int_equal(read_as_ann(w, SHARD_HISTORY,
+                                     (struct history_query){HISTORY_AFTER, id, 7 + (uint32_t)(seq % 60)}, "",
+                                     &page),
+                         0);
+        struct chunk_cursor at = chunk_begin((struct span){page.entries, page.len});
+        uint32_t count = 0;
+        for (; chunk_next(&at, &m) == 0; count++) {
             assert_int_equal(m.seq, ++seq);
             assert_true(m.id > id);
             id = m.id;
-            char client_id[16] = {0};
-            memcpy(client_id, m.client_id.data, m.client_id.len);
-            struct sent *s = &w->sends[strtoul(client_id + 1, NULL, 10) - 1];
-            assert_int_equal(m.body.len, strlen(s->body));
-            assert_memory_equal(m.body.data, s->body, m.body.len);
-            if (!s->acked)
-                continue;
-            assert_int_equal(m.id, s->id);
-            assert_int_equal(m.seq, s->seq);
-            found++;
+            check_message(w, &m, &found);
         }
+        assert_int_equal(count, page.count);
+        more = page.newer;
+        assert_true(count > 0 || !more);
+        memory_free(page.entries);
     }
-    uint64_t acked = 0;
     for (uint32_t i = 0; i < w->send_count; i++)
         acked += w->sends[i].acked;
     assert_int_equal(found, acked);
-    assert_int_equal(c->applied.last_seq, seq);
+}
+
+static uint64_t last_seq(struct world *w)
+{
+    bool answered = false;
+    struct shard_request request = {
+        .command = by("ann", ""), .done = keep_answer, .kind = SHARD_CONVERSATION, .owner = &answered};
+    request.command.conversation = w->conversation;
+    shard_submit(w->shard, &request);
+    settle(w);
+    assert_true(answered && !request.error);
+    return request.summary.last_seq;
 }
 
 static void crash(struct world *w, int64_t clock_step_ms)
 {
     sim_file_crash(w->sim, true);
+    sim_store_crash();
     /* The process is gone: what it would have answered is not heard. */
     for (uint32_t i = 0; i < w->send_count; i++)
         w->sends[i].answered = false;
@@ -242,7 +309,7 @@ static void crash(struct world *w, int64_t clock_step_ms)
     sim_file_restart(w->sim);
     clock_manual_step_wall(&w->clock, clock_step_ms);
     assert_int_equal(open_shard(w), 0);
-    w->last_live_seq = shard_conversation(w->shard, &w->conversation)->applied.last_seq;
+    w->last_live_seq = last_seq(w);
 }
 
 static void creating_twice_creates_once(void **state)
@@ -308,7 +375,10 @@ static void crashes_lose_nothing_that_was_acknowledged(void **state)
 {
     struct world *w = *state;
     assert_int_equal(create(w, NULL), 0);
+    sim_store_set(&rough, 7);
     for (int round = 0; round < 60; round++) {
+        /* Sometimes everything fits into memory, sometimes nothing does. */
+        w->memory_bytes_max = round % 2 ? 1 << 20 : 0;
         for (int step = 0; step < 30; step++) {
             uint64_t dice = sim_file_random(w->sim) % 10;
             sim_file_hold(w->sim, dice < 5);
@@ -318,8 +388,7 @@ static void crashes_lose_nothing_that_was_acknowledged(void **state)
             else if (w->send_count < SENDS_MAX && shard_waiting_count(w->shard) < 60)
                 submit_send(w, new_send(w));
             if (dice > 3) {
-                shard_turn_end(w->shard);
-                sim_file_layer(w->sim)->ops->poll(sim_file_layer(w->sim), false);
+                turn(w);
             }
             clock_manual_advance(&w->clock, 3000000);
         }
@@ -348,8 +417,7 @@ static void a_failed_write_is_never_acknowledged(void **state)
     struct sent *m = new_send(w);
     submit_send(w, m);
     for (int i = 0; i < 5; i++) {
-        shard_turn_end(w->shard);
-        sim_file_layer(w->sim)->ops->poll(sim_file_layer(w->sim), false);
+        turn(w);
     }
     assert_true(w->fatal);
     assert_false(m->answered);
@@ -382,8 +450,7 @@ static void an_idle_shard_renews_its_ceiling(void **state)
     uint64_t before = sim_file_write_count(w->sim);
     for (int second = 0; second < 60; second++) {
         clock_manual_advance(&w->clock, 1000000000);
-        shard_turn_end(w->shard);
-        sim_file_layer(w->sim)->ops->poll(sim_file_layer(w->sim), false);
+        turn(w);
     }
     uint64_t writes = sim_file_write_count(w->sim) - before;
     assert_in_range(writes, 10, 60); /* about two each lease of 5 s, not one a turn */

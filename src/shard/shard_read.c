@@ -1,0 +1,251 @@
+/* Reads: of loaded objects at once; messages and lists also out of the store, by the reader pool when they are not cached. */
+#include <string.h>
+
+#include "src/base/error.h"
+#include "src/base/memory.h"
+#include "src/shard/history.h"
+#include "src/shard/reads.h"
+#include "src/shard/shard_internal.h"
+
+/* A read of messages under way; it outlives the request's place in the queue. */
+struct reading {
+    struct reader_job job;
+    struct shard *shard;
+    struct shard_request *request;
+    struct history history;
+    bool second;       /* of AROUND: the half towards newer ones */
+    bool memory_taken; /* backwards memory comes first */
+    uint64_t covered;  /* forwards: what the store has below is taken */
+    int err;
+};
+
+void shard_read_end(struct shard_request *request)
+{
+    struct reading *r = request->reading;
+    if (!r)
+        return;
+    history_end(&r->history);
+    memory_free(r);
+    request->reading = NULL;
+}
+
+static void begin_half(struct reading *r)
+{
+    const struct history_query *q = &r->request->history;
+    const struct id16 *id = &r->request->command.conversation;
+    uint32_t limit = q->limit;
+    r->memory_taken = false;
+    r->covered = 0;
+    if (q->way == HISTORY_AROUND && r->second)
+        history_begin(&r->history, id, true, q->from ? q->from - 1 : 0, limit - limit / 2);
+    else if (q->way == HISTORY_AROUND)
+        history_begin(&r->history, id, false, q->from ? q->from : 1, limit / 2 ? limit / 2 : 1);
+    else
+        history_begin(&r->history, id, q->way == HISTORY_AFTER, q->from, limit);
+}
+
+static int reading_begin(struct shard *s, struct shard_request *request)
+{
+    struct reading *r = memory_zalloc(sizeof *r);
+    if (!r)
+        return -PARLEY_ERR_NOMEM;
+    r->shard = s;
+    r->request = request;
+    request->reading = r;
+    return 0;
+}
+
+static void run_store(void *owner)
+{
+    struct reading *r = owner;
+    r->err = history_store(&r->history, r->shard->store, STORE_ALL);
+}
+
+/* Back into the queue of its conversation, which may have left memory meanwhile. */
+static void store_done(void *owner)
+{
+    struct reading *r = owner;
+    struct shard *s = r->shard;
+    struct shard_request *request = r->request;
+    struct machine_key key = {.kind = OBJECT_CONVERSATION, .id = request->command.conversation};
+    struct object *anchor;
+    s->job_count--;
+    s->reading_count--;
+    r->covered = r->history.store_below;
+    int err = r->err ? r->err : objects_node(&s->objects, &key, &anchor);
+    if (!err) {
+        shard_enqueue(s, anchor, request);
+        return;
+    }
+    shard_read_end(request);
+    request->error = err;
+    request->done(request);
+}
+
+/* 0: it is taken; -PARLEY_ERR_AGAIN: a pool thread goes on. */
+static int take_store(struct shard *s, struct reading *r, uint64_t below)
+{
+    r->history.store_below = below;
+    int err = history_store(&r->history, s->store, STORE_CACHE);
+    r->covered = below;
+    if (err != -PARLEY_ERR_AGAIN)
+        return err;
+    r->job = (struct reader_job){.run = run_store, .done = store_done, .owner = r};
+    err = reader_pool_submit(s->options.pool, s->options.reactor, READER_HISTORY, &r->job);
+    if (err)
+        return err;
+    s->job_count++;
+    s->reading_count++;
+    return -PARLEY_ERR_AGAIN;
+}
+
+/* One direction, to its end. What is in memory moves while the store is read, so forwards this is asked anew. */
+static int read_half(struct shard *s, struct reading *r, const struct conversation *c)
+{
+    struct history *h = &r->history;
+    uint64_t kept = conversation_kept_from(c);
+    int err = 0;
+    if (h->forward) {
+        if (!h->full && r->covered < kept && h->after < kept)
+            err = take_store(s, r, kept);
+        return err || h->full ? err : history_memory(h, c);
+    }
+    if (!r->memory_taken) {
+        err = history_memory(h, c);
+        r->memory_taken = true;
+        if (!err && !h->full && kept)
+            err = take_store(s, r, kept);
+    }
+    return err;
+}
+
+static int read_messages(struct shard *s, struct shard_request *request, const struct conversation *c)
+{
+    int err = 0;
+    if (!request->reading) {
+        err = reading_begin(s, request);
+        if (!err)
+            begin_half(request->reading);
+    }
+    while (!err) {
+        struct reading *r = request->reading;
+        err = read_half(s, r, c);
+        if (err == -PARLEY_ERR_AGAIN)
+            return 0; /* on its way: the queue goes on without it */
+        if (!err)
+            err = history_give(&r->history, &request->page);
+        if (err || request->history.way != HISTORY_AROUND || r->second)
+            break;
+        history_end(&r->history);
+        r->second = true;
+        begin_half(r);
+    }
+    shard_read_end(request);
+    return err;
+}
+
+/* The only message of the page is the one that was asked for, or there is none. */
+static int check_message(struct shard_request *request, uint64_t id)
+{
+    struct chunk_cursor at = chunk_begin((struct span){request->page.entries, request->page.len});
+    struct message m;
+    request->page.older = request->page.newer = false;
+    return request->page.count == 1 && chunk_next(&at, &m) == 0 && m.id == id ? 0 : -PARLEY_ERR_NOT_FOUND;
+}
+
+static int recall(struct shard *s, struct object *anchor, const struct shard_request *request, uint64_t *id)
+{
+    struct machine_context context = {.hasher = shard_hasher(s)};
+    struct machine_view view = {.conversation = anchor->is.conversation};
+    struct dedup_given given[1];
+    struct verdict verdict;
+    if (anchor->given) {
+        given[0] = anchor->given->row;
+        view.given = given;
+        view.given_count = 1;
+    }
+    machine_recall(&request->command, &view, &context, &verdict);
+    *id = verdict.id;
+    if (verdict.kind == VERDICT_NEED_ROW)
+        return shard_need_dedup_row(s, anchor, verdict.need_first_id, READER_HISTORY);
+    return verdict.kind == VERDICT_DUPLICATE ? 0 : verdict.error;
+}
+
+static int read_one(struct shard *s, struct object *anchor, struct shard_request *request)
+{
+    int err = 0;
+    if (!request->reading) {
+        uint64_t id = request->history.from;
+        if (request->command.client_id.len)
+            err = recall(s, anchor, request, &id);
+        if (err || id == 0)
+            return err ? err : -PARLEY_ERR_NOT_FOUND;
+        request->id = id;
+        request->history = (struct history_query){HISTORY_AFTER, id - 1, 1};
+    }
+    err = read_messages(s, request, anchor->is.conversation);
+    return err || request->reading ? err : check_message(request, request->id);
+}
+
+static int need_page(struct shard *s, const struct id16 *id, uint32_t number, const struct page **out)
+{
+    struct machine_key key = {.kind = OBJECT_PAGE, .id = *id, .page = number};
+    struct object *node;
+    int err = shard_need(s, &key, READER_HISTORY, &node);
+    *out = err ? NULL : node->is.page;
+    return err;
+}
+
+static int serve_profile(const struct object *anchor, struct shard_request *request)
+{
+    struct span name = user_name(anchor->is.user);
+    if (anchor->is.user->position == 0)
+        return -PARLEY_ERR_NOT_FOUND;
+    request->page.entries = memory_alloc(name.len);
+    if (!request->page.entries)
+        return -PARLEY_ERR_NOMEM;
+    if (name.len)
+        memcpy(request->page.entries, name.data, name.len);
+    request->page.len = name.len;
+    request->page.count = 1;
+    return 0;
+}
+
+int shard_serve_read(struct shard *s, struct object *anchor, struct shard_request *request)
+{
+    if (request->kind == SHARD_PROFILE)
+        return serve_profile(anchor, request);
+    const struct conversation *c = anchor->is.conversation;
+    const struct id16 *id = &request->command.conversation;
+    const struct page *page = NULL, *wanted = NULL;
+    int err = 0;
+    if (c->applied.exists)
+        err = need_page(s, id, page_number(&request->command.actor_hash, c->applied.page_count), &page);
+    if (!err)
+        err = reads_allowed(&request->command, c, page);
+    if (err)
+        return err;
+    switch (request->kind) {
+    case SHARD_HISTORY:
+        return read_messages(s, request, c);
+    case SHARD_MESSAGE:
+        return read_one(s, anchor, request);
+    case SHARD_CONVERSATION:
+        reads_summary(request, c, page);
+        return 0;
+    case SHARD_MEMBERS:
+        if (request->from_page >= c->applied.page_count)
+            return -PARLEY_ERR_NOT_FOUND;
+        err = need_page(s, id, request->from_page, &wanted);
+        return err ? err : reads_members(request, c, wanted);
+    default:
+        return -PARLEY_ERR_INTERNAL;
+    }
+}
+
+void shard_serve_list(struct shard *s, struct shard_request *request)
+{
+    (void)s;
+    request->error = -PARLEY_ERR_INTERNAL;
+    request->done(request);
+}

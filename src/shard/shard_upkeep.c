@@ -1,0 +1,172 @@
+/* Behind the commit: write-back, eviction, the persisted redo and what of the log may go. */
+#include <unistd.h>
+
+#include "src/base/error.h"
+#include "src/shard/rows.h"
+#include "src/shard/shard_internal.h"
+
+enum {
+    IDLE_MS = 1000, /* without an event: then what is dirty is written though there is little of it */
+    PERSISTED_EVERY_MS = 1000,
+    FLUSH_EVERY_MS = 5000,
+    EVICT_STEPS_MAX = 64,   /* a turn */
+    WAIT_US = 200,          /* where waiting is allowed: replay and close */
+    CLOSE_TRIES_MAX = 50000 /* ten seconds without one batch written: the log has it all anyway */
+};
+
+/* Why more should be written now; the order of the tests is that of their cost. */
+static bool wants_write_back(const struct shard *s)
+{
+    const struct writeback *w = &s->writeback;
+    if (w->dirty_count == 0)
+        return false;
+    if (w->dirty_bytes > s->options.dirty_bytes_max / 2 || writeback_has_big(w))
+        return true;
+    if (writeback_lag_bytes(w, s->log_written) > s->options.log_bytes_max / 4)
+        return true;
+    if (s->objects.bytes > s->options.memory_bytes_max)
+        return true;
+    return clock_monotonic_ms(s->options.clock) - s->applied_ms > IDLE_MS;
+}
+
+static void step(struct shard *s)
+{
+    int err = writeback_step(&s->writeback);
+    /* Out of memory, or the store's queue is full of something else: later. */
+    if (err && err != -PARLEY_ERR_NOMEM && err != -PARLEY_ERR_FULL)
+        shard_fail(s, err, "the store does not take a batch");
+}
+
+void shard_write_back(struct shard *s, bool replay)
+{
+    if (!s->failed && writeback_can(&s->writeback) && wants_write_back(s))
+        step(s);
+    if (!replay)
+        return;
+    store_poll(s->store);
+    while (!s->failed && s->writeback.dirty_bytes > s->options.dirty_bytes_max) {
+        if (writeback_can(&s->writeback))
+            step(s);
+        usleep(WAIT_US);
+        store_poll(s->store);
+    }
+}
+
+void shard_write_back_all(struct shard *s)
+{
+    uint64_t written = s->writeback.batches_written;
+    for (int tries = 0; !s->failed && tries < CLOSE_TRIES_MAX; tries++) {
+        if (s->writeback.dirty_count == 0 && s->writeback.batch_count == 0)
+            return;
+        if (s->writeback.dirty_count && writeback_can(&s->writeback))
+            step(s);
+        store_poll(s->store);
+        if (s->writeback.batches_written != written)
+            tries = 0;
+        else
+            usleep(WAIT_US);
+        written = s->writeback.batches_written;
+    }
+}
+
+/* -- eviction */
+
+static bool is_free(const struct shard *s, const struct object *node)
+{
+    if (!node->is.any || node->loading || node->queue || node->dirty_from || node->flying || node->pumping ||
+        node->busy_until > s->writeback.applied)
+        return false;
+    if (node->key.kind != OBJECT_PAGE)
+        return true;
+    /* The head of the conversation's queue may need this page and wait for another. */
+    struct machine_key key = {.kind = OBJECT_CONVERSATION, .id = node->key.id};
+    const struct object *anchor = objects_find(&s->objects, &key);
+    return !anchor || !anchor->queue;
+}
+
+void shard_evict(struct shard *s)
+{
+    for (int i = 0; i < EVICT_STEPS_MAX && s->objects.bytes > s->options.memory_bytes_max; i++) {
+        struct object *node = s->objects.used_oldest;
+        if (!node)
+            return;
+        if (is_free(s, node)) {
+            objects_remove(&s->objects, node);
+            s->evictions++;
+        } else {
+            objects_used(&s->objects, node); /* not now: look at others first */
+        }
+    }
+}
+
+/* -- trimming */
+
+static void run_persisted(void *owner)
+{
+    struct shard *s = owner;
+    struct rows_position position;
+    s->persisted.err = rows_load_position(s->store, STORE_PERSISTED, &position);
+    s->persisted.redo = position.redo;
+}
+
+static void persisted_done(void *owner)
+{
+    struct shard *s = owner;
+    s->job_count--;
+    s->persisted.busy = false;
+    if (s->persisted.err || s->persisted.redo <= s->persisted_redo || s->closing)
+        return;
+    s->persisted_redo = s->persisted.redo;
+    int err = log_trim(s->log, s->persisted_redo);
+    if (err && err != -PARLEY_ERR_NOMEM)
+        shard_fail(s, err, "the log could not be trimmed");
+}
+
+static void run_flush(void *owner)
+{
+    struct shard *s = owner;
+    s->flush.err = store_flush(s->store);
+}
+
+static void flush_done(void *owner)
+{
+    struct shard *s = owner;
+    s->job_count--;
+    s->flush.busy = false;
+    s->flushes++;
+    s->persisted.next_ms = 0; /* look at once what it has brought */
+}
+
+static void ask(struct shard *s, struct upkeep *u, void (*run)(void *), void (*done)(void *),
+                uint64_t next_ms)
+{
+    u->job = (struct reader_job){.run = run, .done = done, .owner = s};
+    u->next_ms = next_ms;
+    if (reader_pool_submit(s->options.pool, s->options.reactor, READER_CONSUMER, &u->job) != 0)
+        return; /* busy: next time */
+    u->busy = true;
+    s->job_count++;
+}
+
+void shard_trim(struct shard *s)
+{
+    uint64_t now = clock_monotonic_ms(s->options.clock);
+    bool behind = s->persisted_redo < writeback_redo(&s->writeback);
+    if (behind && !s->persisted.busy && now >= s->persisted.next_ms)
+        ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
+    /* What is written back but rests in memtables holds the log. */
+    if (behind && !s->flush.busy && now >= s->flush.next_ms &&
+        log_bytes(s->log) > s->options.log_bytes_max / 4 * 3)
+        ask(s, &s->flush, run_flush, flush_done, now + FLUSH_EVERY_MS);
+}
+
+int shard_pressure(const struct shard *s)
+{
+    enum store_pressure pressure = store_pressure(s->store);
+    if (pressure == STORE_DISK_FULL)
+        return -PARLEY_ERR_DISK_FULL;
+    if (pressure == STORE_STOP || s->writeback.dirty_bytes > s->options.dirty_bytes_max ||
+        log_bytes(s->log) > s->options.log_bytes_max)
+        return -PARLEY_ERR_FULL;
+    return 0;
+}

@@ -1,0 +1,429 @@
+#include "tests/sim/sim_store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/error.h"
+#include "src/base/memory.h"
+#include "storage/reader_pool.h"
+#include "storage/store_batch.h"
+#include "storage/store_internal.h"
+
+enum { DIRS_MAX = 16, DIR_BYTES = 64, MONTHS_MAX = 64 };
+
+struct row {
+    enum store_family family;
+    uint32_t month;
+    uint8_t *key, *value;
+    size_t key_len, len;
+};
+
+struct table {
+    struct row *rows; /* sorted */
+    size_t count, max;
+};
+
+struct folder {
+    char dir[DIR_BYTES];
+    struct table now, flushed;
+};
+
+struct sim {
+    uint64_t magic; /* where the real store has it */
+    struct store_options options;
+    struct folder *folder;
+    struct store_batch *waiting, **waiting_tail;
+    bool dead;
+};
+
+static struct folder folders[DIRS_MAX];
+static struct sim *opened[DIRS_MAX];
+static struct sim_store_odds odds = {1000, 100, 0, 1000};
+static enum store_pressure pressure_now;
+static uint64_t seed_now = 1;
+
+static bool happens(uint32_t per_thousand)
+{
+    seed_now = seed_now * 6364136223846793005u + 1442695040888963407u;
+    return (seed_now >> 33) % 1000 < per_thousand;
+}
+
+void sim_store_set(const struct sim_store_odds *new_odds, uint64_t seed)
+{
+    odds = *new_odds;
+    seed_now = seed;
+}
+
+void sim_store_set_pressure(enum store_pressure pressure)
+{
+    pressure_now = pressure;
+}
+
+/* -- tables */
+
+static int compare(const struct row *row, const struct store_key *at)
+{
+    if (row->family != at->family)
+        return row->family < at->family ? -1 : 1;
+    if (row->month != at->month)
+        return row->month < at->month ? -1 : 1;
+    size_t len = row->key_len < at->key.len ? row->key_len : at->key.len;
+    int order = len ? memcmp(row->key, at->key.data, len) : 0;
+    return order ? order : row->key_len < at->key.len ? -1 : row->key_len > at->key.len;
+}
+
+/* The first row that is not before the key. */
+static size_t place(const struct table *t, const struct store_key *at)
+{
+    size_t low = 0, high = t->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (compare(&t->rows[mid], at) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void row_free(struct row *row)
+{
+    free(row->key);
+    free(row->value);
+}
+
+static void table_clear(struct table *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        row_free(&t->rows[i]);
+    free(t->rows);
+    *t = (struct table){0};
+}
+
+static uint8_t *copy(const void *data, size_t len)
+{
+    uint8_t *out = malloc(len + 1);
+    parley_assert(out);
+    if (len)
+        memcpy(out, data, len);
+    return out;
+}
+
+static void table_copy(struct table *to, const struct table *from)
+{
+    table_clear(to);
+    to->rows = malloc((from->count + 1) * sizeof *to->rows);
+    parley_assert(to->rows);
+    to->count = to->max = from->count;
+    for (size_t i = 0; i < from->count; i++) {
+        to->rows[i] = from->rows[i];
+        to->rows[i].key = copy(from->rows[i].key, from->rows[i].key_len);
+        to->rows[i].value = copy(from->rows[i].value, from->rows[i].len);
+    }
+}
+
+static struct row *table_row(struct table *t, const struct store_key *at)
+{
+    size_t i = place(t, at);
+    if (i < t->count && compare(&t->rows[i], at) == 0)
+        return &t->rows[i];
+    if (t->count == t->max) {
+        t->max = t->max ? 2 * t->max : 64;
+        t->rows = realloc(t->rows, t->max * sizeof *t->rows);
+        parley_assert(t->rows);
+    }
+    memmove(&t->rows[i + 1], &t->rows[i], (t->count - i) * sizeof *t->rows);
+    t->count++;
+    t->rows[i] =
+        (struct row){at->family, at->month, copy(at->key.data, at->key.len), copy("", 0), at->key.len, 0};
+    return &t->rows[i];
+}
+
+static void table_delete(struct table *t, const struct store_key *at)
+{
+    size_t i = place(t, at);
+    if (i == t->count || compare(&t->rows[i], at) != 0)
+        return;
+    row_free(&t->rows[i]);
+    memmove(&t->rows[i], &t->rows[i + 1], (t->count - i - 1) * sizeof *t->rows);
+    t->count--;
+}
+
+static void table_apply(struct table *t, const struct store_batch *batch)
+{
+    struct bytes_reader ops = store_batch_ops(batch);
+    struct store_batch_op op;
+    while (store_batch_next(&ops, &op)) {
+        if (op.kind == STORE_BATCH_DELETE) {
+            table_delete(t, &op.at);
+            continue;
+        }
+        struct row *row = table_row(t, &op.at);
+        size_t base = op.kind == STORE_BATCH_APPEND ? row->len : 0;
+        row->value = realloc(row->value, base + op.value.len + 1);
+        parley_assert(row->value);
+        if (op.value.len)
+            memcpy(row->value + base, op.value.data, op.value.len);
+        row->len = base + op.value.len;
+    }
+}
+
+/* -- the store */
+
+static struct sim *sim_of(const struct store *store)
+{
+    return (struct sim *)store;
+}
+
+int store_open(const struct store_options *options, struct store **out, char *text, size_t text_len)
+{
+    (void)text, (void)text_len;
+    for (int i = 0; i < DIRS_MAX; i++) {
+        struct folder *f = &folders[i];
+        if (f->dir[0] && strcmp(f->dir, options->dir) != 0)
+            continue;
+        struct sim *s = calloc(1, sizeof *s);
+        parley_assert(s && !opened[i] && strlen(options->dir) < DIR_BYTES);
+        strcpy(f->dir, options->dir);
+        s->magic = STORE_MAGIC;
+        s->options = *options;
+        s->folder = f;
+        s->waiting_tail = &s->waiting;
+        opened[i] = s;
+        *out = (struct store *)s;
+        return 0;
+    }
+    return -PARLEY_ERR_NOMEM;
+}
+
+static void write_next(struct sim *s)
+{
+    struct store_batch *batch = s->waiting;
+    s->waiting = batch->next;
+    if (!s->waiting)
+        s->waiting_tail = &s->waiting;
+    table_apply(&s->folder->now, batch);
+    if (happens(odds.flush))
+        table_copy(&s->folder->flushed, &s->folder->now);
+    if (batch->done)
+        batch->done(batch->owner);
+    store_batch_destroy(&batch);
+}
+
+void store_poll(struct store *store)
+{
+    struct sim *s = sim_of(store);
+    while (!s->dead && s->waiting && happens(odds.write))
+        write_next(s);
+}
+
+void store_close(struct store **store)
+{
+    struct sim *s = sim_of(*store);
+    *store = NULL;
+    while (s->waiting && !s->dead)
+        write_next(s);
+    while (s->waiting) { /* a dead process would not free what its batches own either: let the owner do it */
+        struct store_batch *batch = s->waiting;
+        s->waiting = batch->next;
+        free(batch->owner);
+        store_batch_destroy(&batch);
+    }
+    if (!s->dead)
+        table_copy(&s->folder->flushed, &s->folder->now);
+    opened[s->folder - folders] = NULL;
+    free(s);
+}
+
+void sim_store_crash(void)
+{
+    for (int i = 0; i < DIRS_MAX; i++) {
+        if (opened[i])
+            opened[i]->dead = true;
+        if (folders[i].dir[0])
+            table_copy(&folders[i].now, &folders[i].flushed);
+    }
+}
+
+void sim_store_forget(void)
+{
+    for (int i = 0; i < DIRS_MAX; i++) {
+        parley_assert(!opened[i]);
+        table_clear(&folders[i].now);
+        table_clear(&folders[i].flushed);
+        folders[i].dir[0] = 0;
+    }
+}
+
+int store_submit(struct store *store, struct store_batch **batch, store_done_fn *done, void *owner)
+{
+    struct sim *s = sim_of(store);
+    if ((*batch)->failed)
+        return -PARLEY_ERR_NOMEM;
+    if (s->dead)
+        return -PARLEY_ERR_IO;
+    (*batch)->done = done;
+    (*batch)->owner = owner;
+    (*batch)->next = NULL;
+    *s->waiting_tail = *batch;
+    s->waiting_tail = &(*batch)->next;
+    *batch = NULL;
+    return 0;
+}
+
+static const struct table *table_of(const struct sim *s, enum store_tier tier)
+{
+    return tier == STORE_PERSISTED ? &s->folder->flushed : &s->folder->now;
+}
+
+int store_get(struct store *store, struct store_key at, enum store_tier tier, uint8_t **value, size_t *len)
+{
+    const struct table *t = table_of(sim_of(store), tier);
+    if (tier == STORE_CACHE && happens(odds.cold))
+        return -PARLEY_ERR_AGAIN;
+    size_t i = place(t, &at);
+    if (i == t->count || compare(&t->rows[i], &at) != 0)
+        return -PARLEY_ERR_NOT_FOUND;
+    *value = memory_alloc(t->rows[i].len);
+    if (!*value)
+        return -PARLEY_ERR_NOMEM;
+    memcpy(*value, t->rows[i].value, t->rows[i].len);
+    *len = t->rows[i].len;
+    return 0;
+}
+
+static bool inside(const struct row *row, const struct store_key *from, size_t prefix_len)
+{
+    return row->family == from->family && row->month == from->month && row->key_len >= prefix_len &&
+           (prefix_len == 0 || memcmp(row->key, from->key.data, prefix_len) == 0);
+}
+
+static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back,
+                enum store_tier tier, store_row_fn *fn, void *owner)
+{
+    const struct table *t = table_of(sim_of(store), tier);
+    size_t i = place(t, &from);
+    if (back && (i == t->count || compare(&t->rows[i], &from) != 0))
+        i--; /* wraps below the first: then the loop ends at once */
+    for (; i < t->count && inside(&t->rows[i], &from, prefix_len); i += back ? SIZE_MAX : 1) {
+        if (tier == STORE_CACHE && happens(odds.cold))
+            return -PARLEY_ERR_AGAIN;
+        int answer = fn(owner, (struct span){t->rows[i].key, t->rows[i].key_len},
+                        (struct span){t->rows[i].value, t->rows[i].len});
+        if (answer)
+            return answer < 0 ? answer : 0;
+    }
+    return 0;
+}
+
+int store_scan(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
+               store_row_fn *fn, void *owner)
+{
+    return scan(store, from, prefix_len, false, tier, fn, owner);
+}
+
+int store_scan_back(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
+                    store_row_fn *fn, void *owner)
+{
+    return scan(store, from, prefix_len, true, tier, fn, owner);
+}
+
+size_t store_months(struct store *store, uint32_t *months, size_t max)
+{
+    const struct table *t = &sim_of(store)->folder->now;
+    size_t count = 0;
+    for (size_t i = t->count; i-- > 0;)
+        if (t->rows[i].family == STORE_MESSAGES && (count == 0 || months[count - 1] != t->rows[i].month) &&
+            count < max)
+            months[count++] = t->rows[i].month;
+    return count;
+}
+
+int store_flush(struct store *store)
+{
+    struct sim *s = sim_of(store);
+    if (s->dead)
+        return -PARLEY_ERR_IO;
+    table_copy(&s->folder->flushed, &s->folder->now);
+    return 0;
+}
+
+enum store_pressure store_pressure(const struct store *store)
+{
+    (void)store;
+    return pressure_now;
+}
+
+uint64_t sim_store_digest(const char *dir)
+{
+    uint64_t h = 14695981039346656037u;
+    for (int i = 0; i < DIRS_MAX; i++) {
+        const struct table *t = &folders[i].flushed;
+        for (size_t r = 0; strcmp(folders[i].dir, dir) == 0 && r < t->count; r++) {
+            if (t->rows[r].family == STORE_META)
+                continue;
+            for (size_t b = 0; b < t->rows[r].key_len; b++)
+                h = (h ^ t->rows[r].key[b]) * 1099511628211u;
+            for (size_t b = 0; b < t->rows[r].len; b++)
+                h = (h ^ t->rows[r].value[b]) * 1099511628211u;
+        }
+    }
+    return h;
+}
+
+/* -- the reader pool */
+
+struct reader_pool {
+    struct reader_job *first, **last;
+    uint32_t count;
+};
+
+int reader_pool_create(const struct reader_pool_options *options, struct reader_pool **out)
+{
+    (void)options;
+    *out = calloc(1, sizeof **out);
+    parley_assert(*out);
+    (*out)->last = &(*out)->first;
+    return 0;
+}
+
+void reader_pool_destroy(struct reader_pool **pool)
+{
+    parley_assert(!(*pool)->first);
+    free(*pool);
+    *pool = NULL;
+}
+
+int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_class class,
+                       struct reader_job *job)
+{
+    (void)reactor, (void)class;
+    job->next = NULL;
+    *pool->last = job;
+    pool->last = &job->next;
+    pool->count++;
+    return 0;
+}
+
+size_t reader_pool_poll(struct reader_pool *pool, uint32_t reactor)
+{
+    (void)reactor;
+    size_t done = 0;
+    for (uint32_t n = pool->count; n > 0;
+         n--) { /* each once: those that stay go to the end, so order is lost too */
+        struct reader_job *job = pool->first;
+        pool->first = job->next;
+        if (!pool->first)
+            pool->last = &pool->first;
+        pool->count--;
+        if (!happens(odds.job)) {
+            int err = reader_pool_submit(pool, reactor, READER_LOAD, job);
+            parley_assert(err == 0);
+            continue;
+        }
+        job->run(job->owner);
+        job->done(job->owner);
+        done++;
+    }
+    return done;
+}

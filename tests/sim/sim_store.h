@@ -1,0 +1,32 @@
+/* tests/sim/sim_store.h: the simulated twin of storage/store.h and storage/reader_pool.h.
+ *
+ * Why:    a test decides when a batch is written, what is flushed, what is cached, and what a crash leaves.
+ * Shape:  the same functions as the real ones, linked in their place (CMakeLists.txt); folders live on in this process until
+ *         sim_store_forget, over any number of store_open and crashes.
+ *         A batch is written, and a pool's job is run, by a poll with the odds given here; a flush takes all families at
+ *         once, as atomic_flush does; a crash goes back to the last flush.
+ * Thread: one.
+ */
+#ifndef PARLEY_TESTS_SIM_STORE_H
+#define PARLEY_TESTS_SIM_STORE_H
+
+#include "storage/store.h"
+
+/* Per thousand. */
+struct sim_store_odds {
+    uint32_t write; /* of each waiting batch, in order, at a poll */
+    uint32_t flush; /* after a written batch */
+    uint32_t cold;  /* that a CACHE read of anything must be asked again */
+    uint32_t job;   /* that a job of the reader pool is run at a poll */
+};
+
+void sim_store_set(const struct sim_store_odds *odds, uint64_t seed);
+/* The process is gone: memtables are lost, what is open is dead until its close. */
+void sim_store_crash(void);
+void sim_store_forget(void);
+void sim_store_set_pressure(enum store_pressure pressure);
+
+/* Of all flushed rows but META's. */
+uint64_t sim_store_digest(const char *dir);
+
+#endif
