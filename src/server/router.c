@@ -22,7 +22,9 @@ static void done_for_another(struct shard_request *request)
 static void submit(void *owner, struct shard_request *request)
 {
     struct router *router = owner;
-    request->shard = hash_shard(router->key, shard_request_key(request), router->shard_count);
+    request->shard = request->kind == SHARD_DERIVE
+                         ? request->derive.source
+                         : hash_shard(router->key, shard_request_key(request), router->shard_count);
     uint16_t to = router_reactor_of(router, request->shard);
     if (to == mailbox_index(router->mailbox)) {
         request->done = done_here;

@@ -57,6 +57,7 @@ struct server {
     uint32_t reactor_count, started_count;
     uint16_t port;
     atomic_bool stopping;
+    atomic_uint asks; /* questions between shards that are out: nobody leaves before they are home */
     char text[SERVER_TEXT_BYTES]; /* why a start failed, when a shard has more to say than the error */
 };
 
@@ -86,6 +87,25 @@ static void on_shard_fatal(void *owner, int err, const char *what)
     (void)owner;
     fprintf(stderr, "parleyd: stopping at once: %s: %s\n", what, parley_err_text(err));
     _exit(EXIT_FAILURE);
+}
+
+static bool ask_shard(void *owner, struct shard_request *request)
+{
+    struct worker *w = owner;
+    struct request_router router = router_interface(&w->router);
+    atomic_fetch_add(&w->server->asks, 1); /* first: who stops looks at them in the other order */
+    if (atomic_load(&w->server->stopping)) {
+        atomic_fetch_sub(&w->server->asks, 1);
+        return false;
+    }
+    router.submit(router.owner, request);
+    return true;
+}
+
+static void ask_ended(void *owner)
+{
+    struct worker *w = owner;
+    atomic_fetch_sub(&w->server->asks, 1);
 }
 
 static void wake_worker(void *owner)
@@ -119,6 +139,9 @@ static int open_shard(struct worker *w, uint32_t number)
         .clock = clock_real(),
         .limits = {1000, 1000000, (uint32_t)server->config->message_body_max_bytes, TITLE_BYTES_MAX},
         .store_dir = store_dir,
+        .shard_count = server->folder.shard_count,
+        .ask = ask_shard,
+        .ask_ended = ask_ended,
         .store_cache_bytes = o->store_cache_max_bytes / shares,
         .store_write_buffer_bytes = o->store_write_buffer_max_bytes / shares,
         .space_guard_bytes = o->store_space_guard_bytes,
@@ -284,8 +307,14 @@ static bool may_stop(void *owner)
         listener_stop(w->listener);
         http_server_shut_down(w->http);
         http_server_flush(w->http);
+        for (uint32_t n = 0; n < w->server->folder.shard_count; n++)
+            if (w->shards[n])
+                shard_stop_deriving(w->shards[n]);
     }
-    return (listener_connection_count(w->listener) == 0 && waiting_count(w) == 0) || now >= w->drain_until_ms;
+    bool idle = listener_connection_count(w->listener) == 0 && waiting_count(w) == 0;
+    /* After a failed start there is not everybody to answer. */
+    bool home = atomic_load(&w->server->asks) == 0 || w->server->started_count < w->server->reactor_count;
+    return (idle && home) || now >= w->drain_until_ms;
 }
 
 static void on_stop(void *owner)

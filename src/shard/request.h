@@ -22,7 +22,8 @@ enum shard_request_kind {
     SHARD_CONVERSATION, /* -> summary */
     SHARD_MEMBERS,      /* one page of members, number `from_page` -> page of members, next_page */
     SHARD_LIST,         /* the actor's conversations with an id above `list_after` -> page of list entries */
-    SHARD_PROFILE /* of the user command.target -> page.entries is his name; NOT_FOUND when he never set one */
+    SHARD_PROFILE, /* of the user command.target -> page.entries is his name; NOT_FOUND when he never set one */
+    SHARD_DERIVE   /* between shards only: `derive` -> page of entries, src/shard/derive.h */
 };
 
 /* Messages in rising order, at most `limit`. BEFORE: the newest with an id below `from` (0: the newest of all). AFTER:
@@ -57,6 +58,12 @@ struct conversation_summary {
     uint8_t creator_len, title[TITLE_BYTES_MAX], creator[USER_ID_BYTES_MAX];
 };
 
+/* From this offset on, what is of the destination's users; the answer covers what is below `next`. */
+struct derive_question {
+    uint32_t source, destination; /* shards */
+    uint64_t from, persisted, next;
+};
+
 struct shard_request {
     enum shard_request_kind kind;
     struct command command;
@@ -64,7 +71,8 @@ struct shard_request {
     uint32_t from_page;     /* MEMBERS */
     uint32_t limit;         /* LIST: 1..LIST_LIMIT_MAX */
     struct id16 list_after; /* LIST; zeroes: from the first */
-    uint64_t session;       /* COMMAND: it gets an answer and therefore no live event of its own; 0: none */
+    struct derive_question derive;
+    uint64_t session; /* COMMAND: it gets an answer and therefore no live event of its own; 0: none */
     /* Out: 0 with the results of the kind, or why it is refused. */
     int error;
     bool duplicate;
@@ -77,7 +85,7 @@ struct shard_request {
     /* The router's and the shard's own. */
     void (*done)(struct shard_request *request);
     struct shard_request *next;
-    uint64_t waits_for_id;
+    uint64_t waits_for_id, waits_for_position;
     void *reading;
     void *home;
     uint32_t shard;

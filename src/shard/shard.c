@@ -56,6 +56,7 @@ void shard_turn_end(struct shard *s)
     shard_write_back(s, false);
     shard_evict(s);
     shard_trim(s);
+    derive_turn(s);
     uint64_t now = clock_wall_ms(s->options.clock);
     /* A lease half used up is renewed, so that announcements of an idle shard can go on. A full log will try again. */
     if (!s->failed && log_idle(s->log) && snowflake_ms(log_ceiling(s->log)) < now + s->options.lease_ms / 2) {
@@ -154,6 +155,9 @@ int shard_open(const struct shard_options *options, struct log_report *report, s
     err = replay(s, report);
     if (err)
         goto close_store;
+    err = derive_open(s, &s->derive);
+    if (err)
+        goto close_store;
     s->ceiling = report->ceiling > s->applied_id ? report->ceiling : s->applied_id;
     s->applied_id = s->ceiling;
     s->applied_ms = clock_monotonic_ms(options->clock);
@@ -200,17 +204,24 @@ void shard_close(struct shard **at)
     if (!s)
         return;
     s->closing = true;
-    log_close(&s->log); /* commits: on_durable applies and answers */
-    shard_release(s, true);
-    answer_queued(s);
-    while (s->job_count) {
+    derive_stop(s);
+    while (s->job_count) { /* one may be reading the log */
         if (reader_pool_poll(s->options.pool, s->options.reactor) == 0)
             usleep(JOB_WAIT_US);
     }
+    log_close(&s->log); /* commits: on_durable applies and answers */
+    shard_release(s, true);
+    answer_queued(s);
     shard_write_back_all(s);
     store_close(&s->store);
+    derive_close(&s->derive);
     objects_clear(&s->objects);
     free_shard(s);
+}
+
+void shard_stop_deriving(struct shard *s)
+{
+    derive_stop(s);
 }
 
 /* -- questions */

@@ -43,11 +43,15 @@ struct shard_options {
     uint32_t reactor;                                                        /* its number in the pool */
     struct machine_limits limits;
     struct dedup_options dedup;
-    uint64_t memory_bytes_max;  /* of objects */
-    uint64_t dirty_bytes_max;   /* of applied events that the store lacks */
-    uint64_t log_bytes_max;     /* of kept log; at least four segments */
-    uint32_t lease_ms;          /* how far ceilings lie ahead of the clock */
-    uint32_t request_count_max; /* waiting for their commit; more are refused with FULL */
+    uint32_t shard_count; /* of the data folder; 0: no derivation */
+    /* Brings a SHARD_DERIVE to its source, and `answered` back here; false when the process is ending. */
+    bool (*ask)(void *owner, struct shard_request *request);
+    void (*ask_ended)(void *owner); /* one has come home; may be NULL */
+    uint64_t memory_bytes_max;      /* of objects */
+    uint64_t dirty_bytes_max;       /* of applied events that the store lacks */
+    uint64_t log_bytes_max;         /* of kept log; at least four segments */
+    uint32_t lease_ms;              /* how far ceilings lie ahead of the clock */
+    uint32_t request_count_max;     /* waiting for their commit; more are refused with FULL */
     void *owner;
     /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
     void (*on_applied)(void *owner, const struct shard_effect *effect);
@@ -67,6 +71,8 @@ void shard_close(struct shard **shard);
 
 /* Calls request->done, at once or when what the answer rests on is loaded and applied. */
 void shard_submit(struct shard *shard, struct shard_request *request);
+/* The process is ending: answers what other shards' derivation has asked, and asks nothing more itself. */
+void shard_stop_deriving(struct shard *shard);
 /* Once a loop turn, after reader_pool_poll: hands what was decided to the log, writes back, evicts, trims; an idle shard
  * renews its ceiling. */
 void shard_turn_end(struct shard *shard);

@@ -78,8 +78,10 @@ static int apply_record(struct shard *s, uint64_t position, uint32_t count, stru
             return err;
         s->applied_id = event.id;
         s->writeback.applied = position + i + 1;
-        if (!replay)
+        if (!replay) {
+            derive_applied(s, &event, position + i);
             tell_applied(s, &event, session);
+        }
     }
     s->log_written += bytes.len;
     return bytes_reader_done(&r) ? 0 : -PARLEY_ERR_CORRUPT;
@@ -151,6 +153,24 @@ void shard_answer(struct shard *s, struct shard_request *request, uint64_t waits
     s->waiting_count++;
 }
 
+/* Whose list must show what the command did before it is answered. */
+static const struct id16 *listed_user(const struct command *c)
+{
+    if (c->kind == COMMAND_ADD)
+        return &c->target_hash;
+    /* A service may open a direct conversation of two others. */
+    return c->service && c->type == CONVERSATION_DIRECT && c->member_count ? &c->members[0].hash
+                                                                           : &c->actor_hash;
+}
+
+static void answer_applied(struct shard *s, struct shard_request *request)
+{
+    if (request->waits_for_position && !request->error)
+        derive_answer(s, request, listed_user(&request->command), request->waits_for_position);
+    else
+        request->done(request);
+}
+
 void shard_release(struct shard *s, bool all)
 {
     while (s->waiting && (all || s->waiting->waits_for_id <= s->applied_id)) {
@@ -162,7 +182,7 @@ void shard_release(struct shard *s, bool all)
         if (all && request->waits_for_id > s->applied_id)
             request->error =
                 -PARLEY_ERR_INTERNAL; /* perhaps committed: the client asks again under the same id */
-        request->done(request);
+        answer_applied(s, request);
     }
 }
 

@@ -14,6 +14,7 @@
 #ifndef PARLEY_SHARD_INTERNAL_H
 #define PARLEY_SHARD_INTERNAL_H
 
+#include "src/shard/derive.h"
 #include "src/shard/objects.h"
 #include "src/shard/shard.h"
 #include "src/shard/writeback.h"
@@ -40,6 +41,7 @@ struct shard {
     struct store *store;
     struct objects objects;
     struct writeback writeback;
+    struct derive *derive; /* NULL: none */
     struct snowflake ids;
     uint64_t applied_id, ceiling;
     struct pending pending;

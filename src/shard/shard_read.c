@@ -243,9 +243,102 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
     }
 }
 
+/* -- lists */
+
+enum { ID_BYTES = sizeof(struct id16), MEMBERSHIP_ROW_BYTES = 9 };
+
+/* A list under way. */
+struct listing {
+    struct reader_job job;
+    struct shard *shard;
+    struct shard_request *request;
+    int err;
+};
+
+static int on_membership(void *owner, struct span key, struct span value)
+{
+    struct shard_request *request = owner;
+    struct shard_page *page = &request->page;
+    if (key.len != 2 * ID_BYTES || value.len != MEMBERSHIP_ROW_BYTES)
+        return -PARLEY_ERR_CORRUPT;
+    const uint8_t *conversation = key.data + ID_BYTES;
+    if (memcmp(conversation, request->list_after.bytes, ID_BYTES) <= 0)
+        return 0;
+    if (page->count == request->limit) {
+        page->newer = true;
+        return 1;
+    }
+    memcpy(page->entries + page->len, conversation, ID_BYTES);
+    memcpy(page->entries + page->len + ID_BYTES, value.data + 1, sizeof(uint64_t));
+    page->len += LIST_ENTRY_BYTES;
+    page->count++;
+    return 0;
+}
+
+static int list(struct store *store, struct shard_request *request, enum store_tier tier)
+{
+    uint8_t key[2 * ID_BYTES];
+    memcpy(key, request->command.actor_hash.bytes, ID_BYTES);
+    memcpy(key + ID_BYTES, request->list_after.bytes, ID_BYTES);
+    request->page.len = request->page.count = 0;
+    request->page.newer = false;
+    return store_scan(store, (struct store_key){STORE_MEMBERSHIPS, 0, {key, sizeof key}}, ID_BYTES, tier,
+                      on_membership, request);
+}
+
+static void run_listing(void *owner)
+{
+    struct listing *l = owner;
+    l->err = list(l->shard->store, l->request, STORE_ALL);
+}
+
+static void list_end(struct shard_request *request, int err)
+{
+    if (err) {
+        memory_free(request->page.entries);
+        request->page = (struct shard_page){0};
+    }
+    request->error = err;
+    request->done(request);
+}
+
+static void listing_done(void *owner)
+{
+    struct listing *l = owner;
+    struct shard_request *request = l->request;
+    int err = l->err;
+    l->shard->job_count--;
+    l->shard->reading_count--;
+    memory_free(l);
+    list_end(request, err);
+}
+
+static int submit_listing(struct shard *s, struct shard_request *request)
+{
+    struct listing *l = memory_zalloc(sizeof *l);
+    if (!l)
+        return -PARLEY_ERR_NOMEM;
+    *l = (struct listing){
+        .job = {.run = run_listing, .done = listing_done, .owner = l}, .shard = s, .request = request};
+    int err = reader_pool_submit(s->options.pool, s->options.reactor, READER_HISTORY, &l->job);
+    if (err) {
+        memory_free(l);
+        return err;
+    }
+    s->job_count++;
+    s->reading_count++;
+    return 0;
+}
+
 void shard_serve_list(struct shard *s, struct shard_request *request)
 {
-    (void)s;
-    request->error = -PARLEY_ERR_INTERNAL;
-    request->done(request);
+    parley_assert(request->limit > 0 && request->limit <= LIST_LIMIT_MAX);
+    request->page.entries = memory_alloc((size_t)request->limit * LIST_ENTRY_BYTES);
+    int err = request->page.entries ? list(s->store, request, STORE_CACHE) : -PARLEY_ERR_NOMEM;
+    if (err == -PARLEY_ERR_AGAIN) {
+        err = submit_listing(s, request);
+        if (!err)
+            return;
+    }
+    list_end(request, err);
 }

@@ -94,7 +94,7 @@ static int decide(struct shard *s, struct desk *desk, struct object *anchor, con
 }
 
 /* Appends the verdict's record; on error nothing has changed but ids that were drawn. */
-static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, uint64_t session)
+static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, struct shard_request *request)
 {
     struct bytes_writer w = bytes_writer_of(s->record, LOG_RECORD_BYTES_MAX);
     for (uint32_t i = 0; i < verdict->event_count; i++)
@@ -109,7 +109,9 @@ static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, u
     if (err)
         return err;
     machine_decided(&desk->view, verdict, position);
-    shard_pending_put(s, position, session, verdict->event_count, record);
+    shard_pending_put(s, position, request->session, verdict->event_count, record);
+    bool lists = request->command.kind == COMMAND_CREATE || request->command.kind == COMMAND_ADD;
+    request->waits_for_position = lists ? position : 0;
     for (uint32_t i = 0; i < desk->node_count; i++)
         desk->nodes[i]->busy_until = position + verdict->event_count;
     return 0;
@@ -131,7 +133,7 @@ static int serve_command(struct shard *s, struct object *anchor, struct shard_re
     if (err == -PARLEY_ERR_AGAIN)
         return err;
     if (!err && verdict.kind == VERDICT_EVENTS) {
-        err = commit(s, &desk, &verdict, request->session);
+        err = commit(s, &desk, &verdict, request);
         request->id = verdict.events[0].id;
         request->seq = verdict.events[0].seq;
         *waits_for_id = err ? 0 : verdict.events[verdict.event_count - 1].id;
@@ -228,8 +230,12 @@ void shard_submit(struct shard *s, struct shard_request *request)
     struct machine_key key = {.kind = of_user ? OBJECT_USER : OBJECT_CONVERSATION,
                               .id = *shard_request_key(request)};
     struct object *anchor;
+    if (request->kind == SHARD_DERIVE) {
+        derive_serve(s, request);
+        return;
+    }
     request->duplicate = false;
-    request->id = request->seq = 0;
+    request->id = request->seq = request->waits_for_position = 0;
     request->next_page = 0;
     request->page = (struct shard_page){0};
     request->reading = NULL;

@@ -107,6 +107,8 @@ static void run_persisted(void *owner)
     struct rows_position position;
     s->persisted.err = rows_load_position(s->store, STORE_PERSISTED, &position);
     s->persisted.redo = position.redo;
+    if (!s->persisted.err)
+        s->persisted.err = derive_load_persisted(s);
 }
 
 static void persisted_done(void *owner)
@@ -114,10 +116,12 @@ static void persisted_done(void *owner)
     struct shard *s = owner;
     s->job_count--;
     s->persisted.busy = false;
-    if (s->persisted.err || s->persisted.redo <= s->persisted_redo || s->closing)
+    if (s->persisted.err || s->closing)
         return;
+    derive_take_persisted(s);
     s->persisted_redo = s->persisted.redo;
-    int err = log_trim(s->log, s->persisted_redo);
+    uint64_t floor = derive_floor(s);
+    int err = log_trim(s->log, floor < s->persisted_redo ? floor : s->persisted_redo);
     if (err && err != -PARLEY_ERR_NOMEM)
         shard_fail(s, err, "the log could not be trimmed");
 }
