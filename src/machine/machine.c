@@ -752,7 +752,7 @@ void machine_recall(const struct command *cmd, const struct machine_view *view,
 {
     *out = (struct verdict){0};
     struct turn t = {.cmd = cmd, .view = view, .ctx = ctx, .v = out, .conv = view->conversation};
-    struct dedup_entry first;
+    struct dedup_entry first = {0};
     int rc = check_text(cmd->client_id, 1, CLIENT_ID_BYTES_MAX);
     if (rc == 0) {
         hash_fingerprint(&t);

@@ -168,6 +168,7 @@ int shard_open(const struct shard_options *options, struct log_report *report, s
 close_store:
     s->failed = true;
     store_close(&s->store);
+    writeback_end(&s->writeback);
     objects_clear(&s->objects);
 close_log:
     log_close(&s->log);
@@ -214,6 +215,7 @@ void shard_close(struct shard **at)
     answer_queued(s);
     shard_write_back_all(s);
     store_close(&s->store);
+    writeback_end(&s->writeback);
     derive_close(&s->derive);
     objects_clear(&s->objects);
     free_shard(s);

@@ -58,6 +58,8 @@ void shard_write_back_all(struct shard *s)
     for (int tries = 0; !s->failed && tries < CLOSE_TRIES_MAX; tries++) {
         if (s->writeback.dirty_count == 0 && s->writeback.batch_count == 0)
             return;
+        if (store_pressure(s->store) == STORE_DISK_FULL) /* the log keeps it until there is room */
+            return;
         if (s->writeback.dirty_count && writeback_can(&s->writeback))
             step(s);
         store_poll(s->store);

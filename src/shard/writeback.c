@@ -4,9 +4,9 @@
 #include "src/base/memory.h"
 #include "src/shard/rows.h"
 
-/* A batch under way. */
 struct flight {
     struct writeback *writeback;
+    struct flight *next;
     size_t bytes;
     uint32_t count;
     struct object *objects[WRITEBACK_OBJECTS_MAX];
@@ -16,6 +16,22 @@ void writeback_init(struct writeback *w, struct objects *objects, struct store *
 {
     *w = (struct writeback){.objects = objects, .store = store, .applied = applied};
     w->big_tail = &w->big;
+    w->flights_tail = &w->flights;
+}
+
+static void flights_pop(struct writeback *w)
+{
+    struct flight *flight = w->flights;
+    w->flights = flight->next;
+    if (!w->flights)
+        w->flights_tail = &w->flights;
+    memory_free(flight);
+}
+
+void writeback_end(struct writeback *w)
+{
+    while (w->flights)
+        flights_pop(w);
 }
 
 static void list_push(struct writeback *w, struct object *node)
@@ -89,7 +105,8 @@ static void flown(void *owner)
     w->batch_count--;
     w->batches_written++;
     w->bytes_written += flight->bytes;
-    memory_free(flight);
+    parley_assert(w->flights == flight);
+    flights_pop(w);
 }
 
 /* The next object to freeze: the big ones first, then by age. */
@@ -165,6 +182,9 @@ int writeback_step(struct writeback *w)
     }
     if (!err) {
         w->batch_count++;
+        flight->next = NULL;
+        *w->flights_tail = flight;
+        w->flights_tail = &flight->next;
         flight = NULL;
     }
 out:

@@ -24,6 +24,8 @@ enum {
     WRITEBACK_OBJECTS_MAX = 1024 /* in a batch */
 };
 
+struct flight; /* a batch under way */
+
 struct writeback {
     struct objects *objects;
     struct store *store;
@@ -32,10 +34,13 @@ struct writeback {
     uint64_t dirty_bytes, dirty_count;
     uint64_t applied; /* the position after the last applied event */
     uint32_t batch_count;
+    struct flight *flights, **flights_tail;  /* under way, in order */
     uint64_t batches_written, bytes_written; /* counters */
 };
 
 void writeback_init(struct writeback *w, struct objects *objects, struct store *store, uint64_t applied);
+/* The store is closed: what it did not write is forgotten. */
+void writeback_end(struct writeback *w);
 /* The event at `position` was applied to the object. `log_bytes`: a count that rises with the log. */
 void writeback_touched(struct writeback *w, struct object *node, uint64_t position, size_t event_bytes,
                        uint64_t log_bytes);

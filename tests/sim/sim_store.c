@@ -223,10 +223,9 @@ void store_close(struct store **store)
     *store = NULL;
     while (s->waiting && !s->dead)
         write_next(s);
-    while (s->waiting) { /* a dead process would not free what its batches own either: let the owner do it */
+    while (s->waiting) {
         struct store_batch *batch = s->waiting;
         s->waiting = batch->next;
-        free(batch->owner);
         store_batch_destroy(&batch);
     }
     if (!s->dead)
@@ -350,8 +349,7 @@ int store_flush(struct store *store)
 
 enum store_pressure store_pressure(const struct store *store)
 {
-    (void)store;
-    return pressure_now;
+    return sim_of(store)->dead ? STORE_DISK_FULL : pressure_now;
 }
 
 uint64_t sim_store_digest(const char *dir)
