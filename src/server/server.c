@@ -13,6 +13,7 @@
 #include "src/base/memory.h"
 #include "src/reactor/listener.h"
 #include "src/reactor/reactor.h"
+#include "src/server/arena.h"
 #include "src/server/data_folder.h"
 #include "src/server/router.h"
 #include "src/server/secret.h"
@@ -256,6 +257,7 @@ static int on_start(void *owner, struct reactor *reactor)
 {
     struct worker *w = owner;
     w->reactor = reactor;
+    (void)arena_take(); /* without it everything works, only slower */
     int err = open_shards(w);
     if (!err)
         err = open_doors(w);
