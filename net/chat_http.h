@@ -1,9 +1,8 @@
-/* net/chat_http.h: conversations and messages over HTTP and JSON.
+/* net/chat_http.h: conversations, members, messages and profiles over HTTP and JSON.
  *
- * Shape:  POST /v1/conversations                   {"type","client_id","title"?,"members"?}
- *         POST /v1/conversations/{id}/messages     {"client_msg_id","body","content_type"?,"created_at"?}
- *         GET  /v1/conversations/{id}/messages     ?after= | ?before=, &limit=1..200
- *         request -> token -> command -> request_router -> answer
+ * Shape:  request -> route (the table in chat_http.c) -> token -> shard request -> request_router -> answer
+ *         The routes' own parts are chat_http_conversations.c, _members.c, _messages.c and _profiles.c; docs/api.md says what
+ *         they take and answer.
  * Thread: the reactor's.
  * Errors: answered to the client from the one table.
  */
@@ -27,7 +26,7 @@ PARLEY_MUST_USE int chat_http_init(struct chat_http *chat, const struct request_
                                    const struct jwt_key *key, uint32_t body_bytes_max, uint32_t open_max);
 /* No request is under way any more. */
 void chat_http_dispose(struct chat_http *chat);
-/* False when the path is none of these: nothing was answered. */
+/* False when the path is no route: nothing was answered. */
 bool chat_http_answer(struct chat_http *chat, h2o_req_t *req);
 
 #endif

@@ -39,6 +39,26 @@ bool chat_is(struct span s, const char *text)
     return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
 }
 
+static const char *const role_names[] = {
+    [ROLE_READ_ONLY] = "read_only", [ROLE_MEMBER] = "member", [ROLE_ADMIN] = "admin", [ROLE_OWNER] = "owner"};
+
+const char *chat_role_name(enum member_role role)
+{
+    parley_assert(role >= ROLE_READ_ONLY && role <= ROLE_OWNER);
+    return role_names[role];
+}
+
+bool chat_role_named(struct span name, enum member_role *role)
+{
+    for (unsigned i = ROLE_READ_ONLY; i <= ROLE_OWNER; i++) {
+        if (!chat_is(name, role_names[i]))
+            continue;
+        *role = (enum member_role)i;
+        return true;
+    }
+    return false;
+}
+
 struct span chat_keep(struct bytes_writer *w, struct span s)
 {
     struct span kept = {w->at, s.len};

@@ -45,9 +45,10 @@ void http_reply(h2o_req_t *req, int status, const char *content_type, struct spa
     req->res.content_length = body.len;
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                    strlen(content_type));
-    h2o_iovec_t bytes = h2o_strdup(&req->pool, (const char *)body.data, body.len);
+    bool head = h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
+    h2o_iovec_t bytes = head ? (h2o_iovec_t){0} : h2o_strdup(&req->pool, (const char *)body.data, body.len);
     h2o_start_response(req, &no_more);
-    h2o_send(req, &bytes, 1, H2O_SEND_STATE_FINAL);
+    h2o_send(req, &bytes, head ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
 void http_reply_json(h2o_req_t *req, int status, struct span body)
@@ -65,6 +66,13 @@ void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms)
                      parley_err_code(err), parley_err_text(err), retry);
     parley_assert(n > 0 && (size_t)n < sizeof body);
     http_reply_json(req, parley_err_status(err), (struct span){(const uint8_t *)body, (size_t)n});
+}
+
+void http_reply_error_method(h2o_req_t *req, const char *allow)
+{
+    h2o_iovec_t list = h2o_strdup(&req->pool, allow, strlen(allow));
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("allow"), 0, NULL, list.base, list.len);
+    http_reply_error(req, PARLEY_ERR_METHOD, 0);
 }
 
 void http_reply_error_and_close(h2o_req_t *req, int err)

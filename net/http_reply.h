@@ -2,6 +2,7 @@
  *
  * Why:    every answer has a length (libh2o chunks some without) and every error the same body:
  *         {"error":{"code":"...","message":"...","retry_after_ms":N}}.
+ *         HEAD is answered as GET, without the body.
  * Thread: the reactor of the request.
  * Owner:  bodies are copied into the request's pool.
  */
@@ -16,7 +17,9 @@ void http_reply(h2o_req_t *req, int status, const char *content_type, struct spa
 void http_reply_json(h2o_req_t *req, int status, struct span body);
 /* `err` is an enum parley_err or its negative; retry_after_ms 0: the client need not come again. */
 void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms);
-/* The same, and the connection ends: what follows on it cannot be trusted to be a request. */
+/* 405: the path takes other methods, those of `allow`. */
+void http_reply_error_method(h2o_req_t *req, const char *allow);
+/* An error, and the connection ends: what follows on it cannot be trusted to be a request. */
 void http_reply_error_and_close(h2o_req_t *req, int err);
 
 #endif

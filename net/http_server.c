@@ -139,10 +139,11 @@ static void answer(struct http_server *server, h2o_req_t *req)
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(routes); i++) {
         if (!same(path, routes[i].path) || (routes[i].test_only && !server->options.test_endpoints))
             continue;
-        if (same(req->method, routes[i].method))
+        bool get = strcmp(routes[i].method, "GET") == 0;
+        if (same(req->method, routes[i].method) || (get && same(req->method, "HEAD")))
             routes[i].answer(server, req);
         else
-            http_reply_error(req, PARLEY_ERR_METHOD, 0);
+            http_reply_error_method(req, get ? "GET, HEAD" : routes[i].method);
         return;
     }
     if (!chat_http_answer(server->options.chat, req))

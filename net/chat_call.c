@@ -1,0 +1,174 @@
+#include "net/chat_call.h"
+
+#include <string.h>
+
+#include "net/bearer.h"
+#include "net/chat_json.h"
+#include "net/http_reply.h"
+#include "src/base/error.h"
+#include "src/base/memory.h"
+
+enum { RETRY_AFTER_MS = 500, EVENT_JSON_BYTES = 128 };
+
+static void client_gone(void *slot)
+{
+    struct chat_call *call = *(struct chat_call **)slot;
+    if (call)
+        call->req = NULL;
+}
+
+struct chat_call *chat_call_begin(struct chat_http *chat, h2o_req_t *req)
+{
+    /* Decoded text is never longer than what it was decoded from. */
+    size_t room = req->path.len + req->entity.len;
+    struct chat_call *call = chat->open_count < chat->open_max ? memory_alloc(sizeof *call + room) : NULL;
+    if (!call) {
+        http_reply_error(req, PARLEY_ERR_FULL, RETRY_AFTER_MS);
+        return NULL;
+    }
+    *call = (struct chat_call){.chat = chat, .req = req, .shard.owner = call};
+    call->kept = bytes_writer_of(call->texts, room);
+    call->back = h2o_mem_alloc_shared(&req->pool, sizeof(struct chat_call *), client_gone);
+    *call->back = call;
+    chat->open_count++;
+    return call;
+}
+
+static void call_end(struct chat_call *call)
+{
+    if (call->req)
+        *call->back = NULL;
+    call->chat->open_count--;
+    memory_free(call->shard.page.entries);
+    memory_free(call->members);
+    memory_free(call->parts);
+    memory_free(call);
+}
+
+static int check_user(struct span user)
+{
+    return user.len == 0 ? -PARLEY_ERR_BAD_REQUEST : user.len > USER_ID_BYTES_MAX ? -PARLEY_ERR_TOO_LARGE : 0;
+}
+
+int chat_call_authenticate(struct chat_call *call)
+{
+    struct chat_http *chat = call->chat;
+    struct command *c = &call->shard.command;
+    const struct query_param *as = &call->params[CHAT_AS];
+    int err = bearer_check(&chat->key, chat->token_reader, call->req, false,
+                           chat->router.now_ms(chat->router.owner), &call->claims);
+    if (err)
+        return err;
+    c->actor = (struct span){(const uint8_t *)call->claims.sub, call->claims.sub_len};
+    c->device = (struct span){(const uint8_t *)call->claims.device, call->claims.device_len};
+    c->service = jwt_has_scope(&call->claims, "service");
+    if (as->present) {
+        err = c->service ? check_user(as->value) : -PARLEY_ERR_FORBIDDEN;
+        if (err)
+            return err;
+        c->actor = chat_call_keep(call, as->value);
+    }
+    c->actor_hash = chat->router.hash(chat->router.owner, c->actor.data, c->actor.len);
+    return 0;
+}
+
+struct span chat_call_keep(struct chat_call *call, struct span text)
+{
+    struct span kept = chat_keep(&call->kept, text);
+    parley_assert(!call->kept.failed);
+    return kept;
+}
+
+int chat_call_read(struct chat_call *call, struct json_field *fields, size_t count)
+{
+    return json_read(call->chat->body_reader, (const uint8_t *)call->req->entity.base, call->req->entity.len,
+                     fields, count);
+}
+
+int chat_call_conversation(struct chat_call *call)
+{
+    bool good = chat_get_id16(call->path.segments[2], &call->shard.command.conversation);
+    return good ? 0 : -PARLEY_ERR_NOT_FOUND;
+}
+
+int chat_call_target(struct chat_call *call, struct span user)
+{
+    struct command *c = &call->shard.command;
+    int err = check_user(user);
+    if (err)
+        return err;
+    c->target = chat_call_keep(call, user);
+    c->target_hash = call->chat->router.hash(call->chat->router.owner, c->target.data, c->target.len);
+    return 0;
+}
+
+int chat_call_number(const struct chat_call *call, enum chat_param param, uint64_t min, uint64_t max,
+                     uint64_t *out)
+{
+    uint64_t number;
+    if (!call->params[param].present)
+        return 0;
+    if (!json_id(call->params[param].value, &number) || number < min || number > max)
+        return -PARLEY_ERR_BAD_REQUEST;
+    *out = number;
+    return 0;
+}
+
+void chat_call_refuse(struct chat_call *call, int err)
+{
+    int code = err < 0 ? -err : err;
+    if (code >= PARLEY_ERR_IO) /* ours to know */
+        code = PARLEY_ERR_INTERNAL;
+    if (call->req)
+        http_reply_error(call->req, code, parley_err_status(code) == 503 ? RETRY_AFTER_MS : 0);
+    call_end(call);
+}
+
+void chat_call_reply(struct chat_call *call, int status, struct span body)
+{
+    if (call->req)
+        http_reply_json(call->req, status, body);
+    call_end(call);
+}
+
+void chat_call_reply_written(struct chat_call *call, size_t room,
+                             int (*write)(struct json_writer *w, struct chat_call *call))
+{
+    if (!call->req) {
+        call_end(call);
+        return;
+    }
+    uint8_t *body = memory_alloc(room);
+    struct json_writer w = json_writer_of(body, body ? room : 0);
+    int err = body ? write(&w, call) : -PARLEY_ERR_NOMEM;
+    parley_assert(err || !w.out.failed);
+    if (err)
+        chat_call_refuse(call, err);
+    else
+        chat_call_reply(call, 200, (struct span){body, json_writer_len(&w)});
+    memory_free(body);
+}
+
+void chat_call_answered_event(struct shard_request *shard)
+{
+    struct chat_call *call = shard->owner;
+    uint8_t body[EVENT_JSON_BYTES];
+    if (shard->error) {
+        chat_call_refuse(call, shard->error);
+        return;
+    }
+    struct json_writer w = json_writer_of(body, sizeof body);
+    json_open_object(&w);
+    json_key(&w, "id");
+    json_put_id(&w, shard->id);
+    if (shard->command.kind == COMMAND_SEND) {
+        json_key(&w, "seq");
+        json_put_int(&w, (int64_t)shard->seq);
+    }
+    json_key(&w, "duplicate");
+    json_put_bool(&w, shard->duplicate);
+    json_close_object(&w);
+    parley_assert(!w.out.failed);
+    bool made = shard->command.kind == COMMAND_SEND || shard->command.kind == COMMAND_ADD;
+    chat_call_reply(call, made && !shard->duplicate ? 201 : 200, (struct span){body, json_writer_len(&w)});
+}

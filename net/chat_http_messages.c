@@ -1,0 +1,164 @@
+/* Messages: sent, read page by page, read one by one. */
+#include "net/chat_http_routes.h"
+#include "net/chat_json.h"
+#include "src/base/error.h"
+#include "src/base/rfc3339.h"
+
+enum { HISTORY_LIMIT_DEFAULT = 50, MESSAGE_JSON_BYTES = 512 };
+
+static void put_message(struct json_writer *w, const struct message *m)
+{
+    json_open_object(w);
+    json_key(w, "id");
+    json_put_id(w, m->id);
+    json_key(w, "seq");
+    json_put_int(w, (int64_t)m->seq);
+    json_key(w, "sender");
+    json_put_string(w, m->sender);
+    json_key(w, "time");
+    json_put_time(w, m->time_ms);
+    if (m->created_at_ms) {
+        json_key(w, "created_at");
+        json_put_time(w, m->created_at_ms);
+    }
+    json_key(w, "content_type");
+    json_put_string(w, m->content_type);
+    json_key(w, "client_msg_id");
+    json_put_string(w, m->client_id);
+    json_key(w, "body");
+    json_put_string(w, m->body);
+    json_close_object(w);
+}
+
+/* An escaped byte is six at most; the fields' names and numbers fit in the rest. */
+static size_t page_room(const struct shard_page *page)
+{
+    return page->len * 6 + (page->count + 1) * (size_t)MESSAGE_JSON_BYTES;
+}
+
+static int write_page(struct json_writer *w, struct chat_call *call)
+{
+    const struct shard_page *page = &call->shard.page;
+    struct chunk_cursor at = chunk_begin((struct span){page->entries, page->len});
+    struct message m;
+    int err;
+    json_open_object(w);
+    json_key(w, "messages");
+    json_open_array(w);
+    while ((err = chunk_next(&at, &m)) == 0)
+        put_message(w, &m);
+    json_close_array(w);
+    if (call->shard.history.way == HISTORY_AROUND) {
+        json_key(w, "more_before");
+        json_put_bool(w, page->older);
+        json_key(w, "more_after");
+        json_put_bool(w, page->newer);
+    } else {
+        json_key(w, "more");
+        json_put_bool(w, page->older || page->newer);
+    }
+    json_close_object(w);
+    return err == -PARLEY_ERR_END ? 0 : err;
+}
+
+static void answered_page(struct shard_request *shard)
+{
+    struct chat_call *call = shard->owner;
+    if (shard->error)
+        chat_call_refuse(call, shard->error);
+    else
+        chat_call_reply_written(call, page_room(&shard->page), write_page);
+}
+
+static int write_one(struct json_writer *w, struct chat_call *call)
+{
+    const struct shard_page *page = &call->shard.page;
+    struct chunk_cursor at = chunk_begin((struct span){page->entries, page->len});
+    struct message m;
+    int err = chunk_next(&at, &m);
+    if (err)
+        return err;
+    put_message(w, &m);
+    return 0;
+}
+
+static void answered_one(struct shard_request *shard)
+{
+    struct chat_call *call = shard->owner;
+    if (shard->error)
+        chat_call_refuse(call, shard->error);
+    else
+        chat_call_reply_written(call, page_room(&shard->page), write_one);
+}
+
+int chat_begin_send(struct chat_call *call)
+{
+    struct json_field f[] = {{.name = "client_msg_id", .kind = JSON_FIELD_STRING, .required = true},
+                             {.name = "body", .kind = JSON_FIELD_STRING, .required = true},
+                             {.name = "content_type", .kind = JSON_FIELD_STRING},
+                             {.name = "created_at", .kind = JSON_FIELD_STRING}};
+    struct command *c = &call->shard.command;
+    int err = chat_call_conversation(call);
+    if (!err)
+        err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
+    if (!err && f[3].present)
+        err = rfc3339_parse(f[3].value.string.data, f[3].value.string.len, &c->created_at_ms);
+    if (err)
+        return err;
+    c->kind = COMMAND_SEND;
+    c->client_id = chat_call_keep(call, f[0].value.string);
+    c->body = chat_call_keep(call, f[1].value.string);
+    c->content_type = f[2].present ? chat_call_keep(call, f[2].value.string) : chat_words("text/plain");
+    call->shard.kind = SHARD_COMMAND;
+    call->shard.answered = chat_call_answered_event;
+    return 0;
+}
+
+static int begin_history(struct chat_call *call)
+{
+    static const struct {
+        enum chat_param param;
+        enum history_way way;
+    } ways[] = {{CHAT_BEFORE, HISTORY_BEFORE}, {CHAT_AFTER, HISTORY_AFTER}, {CHAT_AROUND, HISTORY_AROUND}};
+    struct history_query *q = &call->shard.history;
+    uint64_t limit = HISTORY_LIMIT_DEFAULT;
+    int given = 0, err = chat_call_number(call, CHAT_LIMIT, 1, HISTORY_LIMIT_MAX, &limit);
+    q->way = HISTORY_BEFORE; /* the newest */
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(ways) && !err; i++) {
+        if (!call->params[ways[i].param].present)
+            continue;
+        q->way = ways[i].way;
+        err = given++ ? -PARLEY_ERR_BAD_REQUEST
+                      : chat_call_number(call, ways[i].param, 0, UINT64_MAX, &q->from);
+    }
+    q->limit = (uint32_t)limit;
+    call->shard.kind = SHARD_HISTORY;
+    call->shard.answered = answered_page;
+    return err;
+}
+
+int chat_begin_messages(struct chat_call *call)
+{
+    const struct query_param *p = call->params, *client_id = &p[CHAT_CLIENT_MSG_ID];
+    int err = chat_call_conversation(call);
+    if (err || !client_id->present)
+        return err ? err : begin_history(call);
+    if (p[CHAT_BEFORE].present || p[CHAT_AFTER].present || p[CHAT_AROUND].present ||
+        client_id->value.len == 0)
+        return -PARLEY_ERR_BAD_REQUEST;
+    if (client_id->value.len > CLIENT_ID_BYTES_MAX)
+        return -PARLEY_ERR_TOO_LARGE;
+    call->shard.command.client_id = chat_call_keep(call, client_id->value);
+    call->shard.kind = SHARD_MESSAGE;
+    call->shard.answered = answered_one;
+    return 0;
+}
+
+int chat_begin_message(struct chat_call *call)
+{
+    call->shard.kind = SHARD_MESSAGE;
+    call->shard.answered = answered_one;
+    if (!json_id(call->path.segments[4], &call->shard.history.from))
+        return -PARLEY_ERR_NOT_FOUND;
+    return chat_call_conversation(call);
+}
