@@ -1,39 +1,16 @@
 /* Messages: sent, read page by page, read one by one. */
 #include "net/chat_http_routes.h"
 #include "net/chat_json.h"
+#include "net/chat_message.h"
 #include "src/base/error.h"
 #include "src/base/rfc3339.h"
 
-enum { HISTORY_LIMIT_DEFAULT = 50, MESSAGE_JSON_BYTES = 512 };
-
-static void put_message(struct json_writer *w, const struct message *m)
-{
-    json_open_object(w);
-    json_key(w, "id");
-    json_put_id(w, m->id);
-    json_key(w, "seq");
-    json_put_int(w, (int64_t)m->seq);
-    json_key(w, "sender");
-    json_put_string(w, m->sender);
-    json_key(w, "time");
-    json_put_time(w, m->time_ms);
-    if (m->created_at_ms) {
-        json_key(w, "created_at");
-        json_put_time(w, m->created_at_ms);
-    }
-    json_key(w, "content_type");
-    json_put_string(w, m->content_type);
-    json_key(w, "client_msg_id");
-    json_put_string(w, m->client_id);
-    json_key(w, "body");
-    json_put_string(w, m->body);
-    json_close_object(w);
-}
+enum { HISTORY_LIMIT_DEFAULT = 50 };
 
 /* An escaped byte is six at most; the fields' names and numbers fit in the rest. */
 static size_t page_room(const struct shard_page *page)
 {
-    return page->len * 6 + (page->count + 1) * (size_t)MESSAGE_JSON_BYTES;
+    return page->len * CHAT_ESCAPED_BYTES_MAX + (page->count + 1) * (size_t)CHAT_MESSAGE_JSON_BYTES;
 }
 
 static int write_page(struct json_writer *w, struct chat_call *call)
@@ -46,7 +23,7 @@ static int write_page(struct json_writer *w, struct chat_call *call)
     json_key(w, "messages");
     json_open_array(w);
     while ((err = chunk_next(&at, &m)) == 0)
-        put_message(w, &m);
+        chat_put_message(w, &m);
     json_close_array(w);
     if (call->shard.history.way == HISTORY_AROUND) {
         json_key(w, "more_before");
@@ -78,7 +55,7 @@ static int write_one(struct json_writer *w, struct chat_call *call)
     int err = chunk_next(&at, &m);
     if (err)
         return err;
-    put_message(w, &m);
+    chat_put_message(w, &m);
     return 0;
 }
 

@@ -46,7 +46,7 @@ void http_reply(h2o_req_t *req, int status, const char *content_type, struct spa
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                    strlen(content_type));
     bool head = h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"));
-    h2o_iovec_t bytes = head ? (h2o_iovec_t){0} : h2o_strdup(&req->pool, (const char *)body.data, body.len);
+    h2o_iovec_t bytes = h2o_strdup(&req->pool, (const char *)body.data, head ? 0 : body.len);
     h2o_start_response(req, &no_more);
     h2o_send(req, &bytes, head ? 0 : 1, H2O_SEND_STATE_FINAL);
 }

@@ -1,4 +1,5 @@
 #include "src/reactor/listener.h"
+#include "src/reactor/peer_table.h"
 #include "src/reactor/reactor.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
@@ -28,7 +29,14 @@ struct listener {
     h2o_socket_t *socket; /* NULL once stopped */
     int reserve_fd;       /* given up to refuse a client politely when no other is left; -1: in use */
     struct wheel_timer pause;
+    struct peer_table *peers;
     struct listener_counters counters;
+};
+
+/* Freed when its socket is closed. */
+struct connection {
+    struct listener *listener;
+    uint64_t peer;
 };
 
 union any_address {
@@ -116,20 +124,55 @@ static void rest(struct listener *listener, int listen_fd)
     timer_wheel_add(reactor_timers(reactor), &listener->pause, reactor_now_ms(reactor) + PAUSE_MS);
 }
 
+static void on_socket_closed(void *data)
+{
+    struct connection *connection = data;
+    struct listener *listener = connection->listener;
+    parley_assert(listener->magic == LISTENER_MAGIC && listener->connection_count > 0);
+    listener->connection_count--;
+    peer_table_give(listener->peers, connection->peer);
+    memory_free(connection);
+}
+
+/* Counts it, or NULL. */
+static struct connection *admit(struct listener *listener, const struct sockaddr *peer)
+{
+    const struct listener_options *o = &listener->options;
+    if (listener->connection_count >= o->connection_count_max) {
+        listener->counters.refused_cap++;
+        return NULL;
+    }
+    struct connection *connection = memory_alloc(sizeof *connection);
+    if (!connection) { /* no room for one more is what the cap says, too */
+        listener->counters.refused_cap++;
+        return NULL;
+    }
+    *connection = (struct connection){listener, peer_key(peer)};
+    if (!peer_table_take(listener->peers, connection->peer,
+                         o->peer_connection_count_max ? o->peer_connection_count_max : UINT32_MAX)) {
+        listener->counters.refused_peer++;
+        memory_free(connection);
+        return NULL;
+    }
+    listener->connection_count++;
+    listener->counters.accepted++;
+    return connection;
+}
+
 static void take(struct listener *listener, int fd, const struct sockaddr *peer)
 {
     static const int on = 1;
-    if (listener->connection_count >= listener->options.connection_count_max) {
-        listener->counters.refused_cap++;
+    struct connection *connection = admit(listener, peer);
+    if (!connection) {
         close(fd);
         return;
     }
     /* Frames are batched by us; the kernel need not wait for more. A failure costs latency only. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    listener->connection_count++;
-    listener->counters.accepted++;
     h2o_socket_t *socket = h2o_evloop_socket_create(reactor_loop(listener->options.reactor), fd,
                                                     H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    socket->on_close.cb = on_socket_closed;
+    socket->on_close.data = connection;
     listener->options.on_connection(listener->options.owner, socket, peer);
 }
 
@@ -175,7 +218,9 @@ int listener_create(const struct listener_options *options, struct listener **ou
         return -PARLEY_ERR_NOMEM;
     listener->magic = LISTENER_MAGIC;
     listener->options = *options;
-    int err = open_socket(options, &fd, &listener->port);
+    int err = peer_table_create(options->connection_count_max, &listener->peers);
+    if (!err)
+        err = open_socket(options, &fd, &listener->port);
     if (err)
         goto fail;
     err = -PARLEY_ERR_IO;
@@ -192,6 +237,7 @@ int listener_create(const struct listener_options *options, struct listener **ou
 fail:
     if (fd >= 0)
         close(fd);
+    peer_table_destroy(&listener->peers);
     memory_free(listener);
     return err;
 }
@@ -210,18 +256,14 @@ void listener_destroy(struct listener **listener)
 {
     if (!*listener)
         return;
+    parley_assert((*listener)->connection_count == 0);
     listener_stop(*listener);
+    peer_table_destroy(&(*listener)->peers);
     if ((*listener)->reserve_fd >= 0)
         close((*listener)->reserve_fd);
     (*listener)->magic = 0;
     memory_free(*listener);
     *listener = NULL;
-}
-
-void listener_connection_closed(struct listener *listener)
-{
-    parley_assert(listener->magic == LISTENER_MAGIC && listener->connection_count > 0);
-    listener->connection_count--;
 }
 
 uint16_t listener_port(const struct listener *listener)

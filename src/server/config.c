@@ -460,7 +460,9 @@ void config_print_help(FILE *to)
         spell_flag(row, flag);
         spell_variable(row, variable);
         describe(row, wanted, sizeof wanted);
-        fprintf(to, "  %s = %s   (%s, %s)\n", row->name, row->preset, flag, variable);
+        bool fits = strlen(row->name) + strlen(row->preset) + strlen(flag) + strlen(variable) < HELP_COLUMNS;
+        fprintf(to, "  %s = %s%s%*s(%s, %s)\n", row->name, row->preset, fits ? "" : "\n",
+                fits ? 3 : HELP_INDENT, "", flag, variable);
         print_wrapped(to, row->help);
         fprintf(to, "%*sTakes %s.\n", HELP_INDENT, "", wanted);
     }

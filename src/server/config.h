@@ -34,6 +34,9 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "The numeric address to listen on. 0.0.0.0 or :: serves everybody: put TLS in front of it.")           \
     X(NUMBER, http, port, "8080", 0, 65535, "The port of HTTP and WebSocket; 0: any free one.")              \
     X(NUMBER, http, connections_max, "30000", 1, 10000000, "Open connections; more are closed at once.")     \
+    X(NUMBER, http, connections_per_address_max, "10000", 1, 10000000,                                       \
+      "Open connections of one address (IPv6: one /64); more are closed at once. Behind a proxy all "        \
+      "clients have his.")                                                                                   \
     X(BYTES, http, request_body_max, "1MiB", 1024, 1 << 24, "The longest request body.")                     \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \
       "Serve /test/http-echo and /test/ws-echo, for conformance suites and load generators.")                \

@@ -68,17 +68,10 @@ static bool is_ready(void *owner)
     return !atomic_load_explicit(&w->server->stopping, memory_order_relaxed);
 }
 
-static void on_socket_closed(void *data)
-{
-    listener_connection_closed(data);
-}
-
 static void on_connection(void *owner, struct st_h2o_socket_t *socket, const struct sockaddr *peer)
 {
     struct worker *w = owner;
     (void)peer;
-    socket->on_close.cb = on_socket_closed;
-    socket->on_close.data = w->listener;
     http_server_accept(w->http, socket);
 }
 
@@ -233,13 +226,15 @@ static int open_doors(struct worker *w)
     err = http_server_create(&http, &w->http);
     if (err)
         goto dispose_chat;
-    struct listener_options listen = {.reactor = w->reactor,
-                                      .address = o->http_address,
-                                      .port = server->port, /* the first reactor's choice holds for all */
-                                      .connection_count_max =
-                                          (uint32_t)o->http_connections_max / server->reactor_count + 1,
-                                      .owner = w,
-                                      .on_connection = on_connection};
+    struct listener_options listen = {
+        .reactor = w->reactor,
+        .address = o->http_address,
+        .port = server->port, /* the first reactor's choice holds for all */
+        .connection_count_max = (uint32_t)o->http_connections_max / server->reactor_count + 1,
+        .peer_connection_count_max =
+            (uint32_t)o->http_connections_per_address_max / server->reactor_count + 1,
+        .owner = w,
+        .on_connection = on_connection};
     err = listener_create(&listen, &w->listener);
     if (err)
         goto destroy_http;

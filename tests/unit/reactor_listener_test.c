@@ -26,9 +26,9 @@ struct host {
     struct reactor *reactor;
     struct listener *listener, *second;
     h2o_socket_t *open[CONNECTION_MAX];
-    uint32_t open_count, cap;
+    uint32_t open_count, cap, peer_cap;
     _Atomic int port, second_err, bad_err;
-    _Atomic uint64_t accepted, refused_cap, refused_files, pauses;
+    _Atomic uint64_t accepted, refused_cap, refused_peer, refused_files, pauses;
 };
 
 static struct mailbox_grid *grid;
@@ -42,7 +42,6 @@ static void on_client_gone(h2o_socket_t *socket, const char *err)
         if (host->open[i] == socket)
             host->open[i] = host->open[--host->open_count];
     h2o_socket_close(socket);
-    listener_connection_closed(host->listener);
 }
 
 static void on_connection(void *owner, h2o_socket_t *socket, const struct sockaddr *peer)
@@ -59,8 +58,11 @@ static void on_connection(void *owner, h2o_socket_t *socket, const struct sockad
 static int on_start(void *owner, struct reactor *reactor)
 {
     struct host *host = owner;
-    struct listener_options options = {
-        .reactor = reactor, .connection_count_max = host->cap, .owner = host, .on_connection = on_connection};
+    struct listener_options options = {.reactor = reactor,
+                                       .connection_count_max = host->cap,
+                                       .peer_connection_count_max = host->peer_cap,
+                                       .owner = host,
+                                       .on_connection = on_connection};
     host->reactor = reactor;
     options.address = "localhost"; /* a name, which nobody may look up on a reactor */
     host->bad_err = listener_create(&options, &host->listener);
@@ -82,6 +84,7 @@ static void on_turn_end(void *owner)
     listener_counters_read(host->listener, &counters);
     host->accepted = counters.accepted;
     host->refused_cap = counters.refused_cap;
+    host->refused_peer = counters.refused_peer;
     host->refused_files = counters.refused_files;
     host->pauses = counters.pauses;
 }
@@ -91,10 +94,8 @@ static void on_stop(void *owner)
     struct host *host = owner;
     listener_stop(host->listener);
     listener_stop(host->listener);
-    while (host->open_count > 0) {
+    while (host->open_count > 0)
         h2o_socket_close(host->open[--host->open_count]);
-        listener_connection_closed(host->listener);
-    }
     parley_assert(listener_connection_count(host->listener) == 0);
     listener_destroy(&host->listener);
     parley_assert(!host->listener);
@@ -130,6 +131,15 @@ static int new_client(void)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
+    return fd;
+}
+
+/* From another address of the loopback's. */
+static int new_client_from(uint32_t last_byte)
+{
+    int fd = new_client();
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000 + last_byte)};
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
     return fd;
 }
 
@@ -182,6 +192,35 @@ static void beyond_the_cap_a_client_is_closed_at_once(void **state)
     close_host(reactor);
 }
 
+static void one_address_takes_its_share_and_no_more(void **state)
+{
+    (void)state;
+    enum { PEERS = 3 };
+    struct host host = {.cap = CONNECTION_MAX, .peer_cap = CAP};
+    struct reactor *reactor = open_host(&host);
+    int clients[PEERS][CAP + 1];
+    for (uint32_t peer = 0; peer < PEERS; peer++)
+        for (int i = 0; i < CAP + 1; i++) {
+            clients[peer][i] = new_client_from(peer + 1);
+            assert_int_equal(dial(clients[peer][i], host.port, ANSWER_MS), i < CAP ? '!' : 0);
+        }
+    settle(&host.refused_peer, PEERS);
+    assert_int_equal(host.refused_cap, 0);
+    for (uint32_t peer = 0; peer < PEERS; peer++)
+        for (int i = 0; i < CAP + 1; i++)
+            close(clients[peer][i]);
+    /* His places are free again, as soon as the server learns that he went. */
+    int answer = 0;
+    for (int i = 0; i < ANSWER_MS && answer != '!'; i++) {
+        usleep(1000);
+        int again = new_client_from(1);
+        answer = dial(again, host.port, ANSWER_MS);
+        close(again);
+    }
+    assert_int_equal(answer, '!');
+    close_host(reactor);
+}
+
 static void without_descriptors_it_refuses_rests_and_recovers(void **state)
 {
     (void)state;
@@ -219,6 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beyond_the_cap_a_client_is_closed_at_once),
+        cmocka_unit_test(one_address_takes_its_share_and_no_more),
         cmocka_unit_test(without_descriptors_it_refuses_rests_and_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
