@@ -56,16 +56,21 @@ void http_reply_json(h2o_req_t *req, int status, struct span body)
     http_reply(req, status, "application/json", body);
 }
 
-void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms)
+struct span http_reply_error_body(h2o_mem_pool_t *pool, int err, uint32_t retry_after_ms)
 {
-    char body[ERROR_BODY_BYTES_MAX], retry[48] = "";
+    char *body = h2o_mem_alloc_pool(pool, ERROR_BODY_BYTES_MAX), retry[48] = "";
     if (retry_after_ms)
         snprintf(retry, sizeof retry, ",\"retry_after_ms\":%u", retry_after_ms);
     /* Codes and texts are of our own table and need no escaping. */
-    int n = snprintf(body, sizeof body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"%s}}",
+    int n = snprintf(body, ERROR_BODY_BYTES_MAX, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"%s}}",
                      parley_err_code(err), parley_err_text(err), retry);
-    parley_assert(n > 0 && (size_t)n < sizeof body);
-    http_reply_json(req, parley_err_status(err), (struct span){(const uint8_t *)body, (size_t)n});
+    parley_assert(n > 0 && (size_t)n < ERROR_BODY_BYTES_MAX);
+    return (struct span){(const uint8_t *)body, (size_t)n};
+}
+
+void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms)
+{
+    http_reply_json(req, parley_err_status(err), http_reply_error_body(&req->pool, err, retry_after_ms));
 }
 
 void http_reply_error_method(h2o_req_t *req, const char *allow)

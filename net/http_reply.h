@@ -17,6 +17,8 @@ void http_reply(h2o_req_t *req, int status, const char *content_type, struct spa
 void http_reply_json(h2o_req_t *req, int status, struct span body);
 /* `err` is an enum parley_err or its negative; retry_after_ms 0: the client need not come again. */
 void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms);
+/* The body of such an answer, in the pool. */
+struct span http_reply_error_body(h2o_mem_pool_t *pool, int err, uint32_t retry_after_ms);
 /* 405: the path takes other methods, those of `allow`. */
 void http_reply_error_method(h2o_req_t *req, const char *allow);
 /* An error, and the connection ends: what follows on it cannot be trusted to be a request. */

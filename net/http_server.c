@@ -4,6 +4,7 @@
 
 #include "net/chat_ws.h"
 #include "net/http_head.h"
+#include "net/http_refusal.h"
 #include "net/http_reply.h"
 #include "net/ws_handshake.h"
 #include "src/base/error.h"
@@ -182,6 +183,7 @@ int http_server_create(const struct http_server_options *options, struct http_se
     server->config.server_name = h2o_iovec_init(H2O_STRLIT("parley"));
     h2o_hostconf_t *host =
         h2o_config_register_host(&server->config, h2o_iovec_init(H2O_STRLIT("default")), UINT16_MAX);
+    http_refusal_register(&host->fallback_path);
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     struct http_handler *handler = (struct http_handler *)h2o_create_handler(path, sizeof *handler);
     handler->super.on_req = on_request;
