@@ -1,4 +1,5 @@
 """A user who talks to a server over HTTP, and what the tests know about the shard's progress."""
+import itertools
 import os
 import subprocess
 import urllib.parse
@@ -25,20 +26,18 @@ def quoted(user):
 
 class User:
     def __init__(self, server, name, *more):
-        self.url, self.name, self.number = server.url, name, 0
-        self.session = requests.Session()
-        self.session.headers["Authorization"] = "Bearer " + mint(server, name, *more)
+        self.url, self.name, self.numbers = server.url, name, itertools.count()
+        self.headers = {"Authorization": "Bearer " + mint(server, name, *more)}
 
     def call(self, method, path, **more):
-        return self.session.request(method, self.url + path, timeout=30, **more)
+        return requests.request(method, self.url + path, headers=self.headers, timeout=30, **more)
 
     def get(self, path, **params):
         return self.call("GET", path, params=params)
 
     def fresh(self):
         """A client id that was not used before."""
-        self.number += 1
-        return "%s-%d" % (self.name[:8], self.number)
+        return "%s-%d" % (self.name[:8], next(self.numbers))
 
     def create(self, members, type="group", **more):
         answer = self.call("POST", "/v1/conversations", json={"type": type, "client_id": self.fresh(),
