@@ -180,7 +180,9 @@ static void tear_down(struct reactor *reactor)
 {
     if (reactor->wake_socket)
         h2o_socket_close(reactor->wake_socket);
-    if (reactor->loop)
+    /* A door whose clients outlived its patience leaves its timers in the loop, and h2o asserts that there are none: the
+     * loop then stays to the end of the process. */
+    if (reactor->loop && h2o_linklist_is_empty(&reactor->loop->_timeouts))
         h2o_evloop_destroy(reactor->loop);
     /* libh2o keeps input buffers for the thread's next connection and has no call to give them back. */
     while (h2o_socket_buffer_prototype.allocator.cnt > 0)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from conftest import Server
 from client import User, code, mint, quoted, soon
 
 OK, FORBIDDEN, NOT_MEMBER = None, (403, "forbidden"), (403, "not_member")
@@ -591,6 +592,13 @@ def test_bad_tokens(server, users):
 
 
 # -- h2o's own refusals, and clients that take their time
+
+
+def test_a_client_that_stays_does_not_make_a_crash_of_the_end(tmp_path):
+    server = Server(str(tmp_path), "--server-shutdown-grace", "100ms")
+    with requests.Session() as session:
+        assert session.get(server.url + "/health", timeout=10).status_code == 200
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("head, status, name", [
