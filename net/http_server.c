@@ -1,6 +1,7 @@
 #include "net/http_server.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "net/chat_ws.h"
 #include "net/http_head.h"
@@ -217,8 +218,19 @@ void http_server_flush(struct http_server *server)
     ws_context_flush(&server->ws);
 }
 
+/* Its read end: h2o sees the client leave. One that has begun to ask is answered first. */
+static int end_idle(h2o_req_t *req, void *unused)
+{
+    (void)unused;
+    h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+    if (!req->input.method.base && socket->input->size == 0)
+        (void)shutdown(h2o_socket_get_fd(socket), SHUT_RD);
+    return 0;
+}
+
 void http_server_shut_down(struct http_server *server)
 {
+    (void)server->config.http1.callbacks.foreach_request(&server->context, end_idle, NULL);
     h2o_context_request_shutdown(&server->context);
     ws_context_close_all(&server->ws, WS_CODE_GOING_AWAY);
 }

@@ -34,7 +34,7 @@ void http_server_destroy(struct http_server **server);
 void http_server_accept(struct http_server *server, h2o_socket_t *socket);
 /* At the end of each loop turn. */
 void http_server_flush(struct http_server *server);
-/* Ends keep-alive connections after their request, and WebSockets with 1001. */
+/* Ends idle connections, others after their request, and WebSockets with 1001. */
 void http_server_shut_down(struct http_server *server);
 
 #endif

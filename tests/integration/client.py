@@ -1,17 +1,12 @@
-"""A user who talks to a server over HTTP, and what the tests know about the shard's progress."""
+"""A user who talks to a server over HTTP."""
 import itertools
 import os
 import subprocess
 import urllib.parse
 
-import pytest
 import requests
 
 PARLEY = os.environ.get("PARLEY", "build/release/parley")
-
-# Lists, single messages, profiles and `around` are asked of the shard, which does not answer them yet.
-SHARD_SERVES_ALL = False
-soon = pytest.mark.skipif(not SHARD_SERVES_ALL, reason="the shard serves this soon")
 
 
 def mint(server, user, *more):
