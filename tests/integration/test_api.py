@@ -1,4 +1,5 @@
 """Every endpoint of docs/api.md by a real client: what it answers, whom it refuses, and with which words."""
+import asyncio
 import json
 import socket
 import time
@@ -6,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+import websockets
 
 from conftest import Server
 from client import User, code, mint, quoted
@@ -584,6 +586,20 @@ def test_bad_tokens(server, users):
     while ask("Bearer " + brief) != (401, "token_expired"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_browser_sends_over_a_websocket(server, users):
+    """What README writes into a browser's console; a browser adds its Origin."""
+    c = users["ann"].create([])
+
+    async def talk():
+        url = "ws://127.0.0.1:%d/v1/ws?access_token=%s" % (server.port, mint(server, "ann"))
+        async with websockets.connect(url, origin="http://127.0.0.1:%d" % server.port) as ws:
+            await ws.send(json.dumps({"type": "send", "conversation": c, "client_msg_id": "2", "body": "from the browser"}))
+            return json.loads(await ws.recv())
+    ack = asyncio.run(talk())
+    assert (ack["type"], ack["client_msg_id"], ack["seq"]) == ("ack", "2", 1)
+    assert users["ann"].history(c, client_msg_id="2").json()["body"] == "from the browser"
 
 
 # -- h2o's own refusals, and clients that take their time
