@@ -2,6 +2,7 @@
  * as errors or not before the client has gone, and memory that runs out at every place. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -341,6 +342,7 @@ static void more_than_may_be_open_are_told_to_come_again(void **state)
 
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* as the server does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_list_waits_for_all_whatever_their_order, open_door, close_door),
         cmocka_unit_test_setup_teardown(a_list_with_one_refusal_is_refused_once_all_are_back, open_door,
