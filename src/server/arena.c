@@ -6,7 +6,8 @@ extern int mallctl(const char *name, void *old, size_t *old_len, void *new_value
 
 /* Pages that were freed are kept for a while: batches and buffers come and go many times a second. */
 extern const char *malloc_conf;
-const char *malloc_conf = "background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:10000,metadata_thp:auto";
+const char *malloc_conf =
+    "background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:10000,metadata_thp:auto";
 
 bool arena_take(void)
 {
