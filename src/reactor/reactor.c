@@ -254,12 +254,20 @@ static int32_t sleep_ms(const struct reactor *reactor)
     return wait_ms < SLEEP_MS_MAX ? (int32_t)wait_ms : SLEEP_MS_MAX;
 }
 
+/* A write that was done at once, outside of the loop's run, has its callback waiting in the loop, which would wait for
+ * events first: until then the connection takes no next request. */
+static bool loop_has_work(const struct reactor *reactor)
+{
+    return reactor->loop->_pending_as_client || reactor->loop->_pending_as_server;
+}
+
 static int run_sockets(struct reactor *reactor)
 {
     struct mailbox *box = reactor->options.mailbox;
     io_uring_cq_eventfd_toggle(&reactor->ring, true);
     int32_t wait_ms = 0;
-    if (mailbox_prepare_sleep(box) && !ring_has_work(reactor) && !reactor_stopping(reactor)) {
+    if (mailbox_prepare_sleep(box) && !ring_has_work(reactor) && !loop_has_work(reactor) &&
+        !reactor_stopping(reactor)) {
         wait_ms = sleep_ms(reactor);
         count(&reactor->sleeps, wait_ms != 0);
     }

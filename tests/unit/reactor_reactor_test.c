@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/socket.h>
+#include <h2o.h>
 #include <liburing.h>
 #include <cmocka.h>
 
@@ -184,6 +186,48 @@ static void timers_end_the_sleep_and_do_not_spin(void **state)
     assert_true(counters.turns < 200);
 }
 
+static void on_written(h2o_socket_t *socket, const char *err)
+{
+    struct bench *bench = socket->data;
+    parley_assert(!err);
+    bench->done++;
+    h2o_socket_close(socket);
+    reactor_stop(bench->reactor);
+}
+
+static void write_outside_of_the_loop(struct wheel_timer *timer)
+{
+    struct bench *bench = (struct bench *)((char *)timer - offsetof(struct bench, timer));
+    h2o_socket_t *socket = h2o_evloop_socket_create(reactor_loop(bench->reactor), bench->fd, 0);
+    h2o_iovec_t byte = {(char *)bench->block, 1};
+    struct reactor_counters counters;
+    socket->data = bench;
+    h2o_socket_write(socket, &byte, 1, on_written);
+    reactor_counters_read(bench->reactor, &counters);
+    bench->wanted = counters.sleeps;
+}
+
+static void begin_write(struct bench *bench)
+{
+    wheel_timer_init(&bench->timer, write_outside_of_the_loop);
+    timer_wheel_add(reactor_timers(bench->reactor), &bench->timer, reactor_now_ms(bench->reactor) + 5);
+}
+
+/* A kept connection took its next request up to a second late, when its answer had come from another core. */
+static void a_write_done_at_once_does_not_wait_for_the_next_event(void **state)
+{
+    (void)state;
+    struct reactor_counters counters;
+    struct bench bench = {.begin = begin_write};
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    bench.fd = fds[0]; /* the socket closes it */
+    run(&bench, &counters);
+    assert_int_equal(bench.done, 1);
+    assert_int_equal(counters.sleeps, bench.wanted); /* it did not sleep between the write and its callback */
+    close(fds[1]);
+}
+
 static bool client_complete(void *owner, uint64_t user_data, int res)
 {
     struct bench *bench = owner;
@@ -277,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_burst_larger_than_both_queues_loses_nothing),
         cmocka_unit_test(durable_writes_wake_the_sleeping_loop),
         cmocka_unit_test(timers_end_the_sleep_and_do_not_spin),
+        cmocka_unit_test(a_write_done_at_once_does_not_wait_for_the_next_event),
         cmocka_unit_test(a_layer_that_shares_the_ring_gets_its_completions),
         cmocka_unit_test(a_failed_start_is_reported_and_leaves_nothing),
         cmocka_unit_test(a_stop_waits_for_what_is_under_way),
