@@ -217,6 +217,8 @@ class FakeChat:
     async def ws(self, socket):
         while True:
             m = await socket.recv()
+            if m is None:
+                continue  # a pong
             if self.rng.random() < 0.002:
                 socket.cut()
                 return

@@ -47,8 +47,9 @@ void text_put_words(struct text *t, const char *words)
 
 void text_put_number(struct text *t, uint64_t n)
 {
-    char digits[24];
-    text_put(t, digits, (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)n));
+    char digits[24] = "";
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
+    text_put_words(t, digits);
 }
 
 void text_put_json(struct text *t, struct span s)

@@ -81,7 +81,7 @@ static int add_source(struct export *x, const char *id, const json_t *about_it)
 static int add_named(struct export *x, const char *id)
 {
     struct text path = {0};
-    struct refusal refusal;
+    struct refusal refusal = {0};
     json_t *root = NULL;
     int err = session_path(&path, id, "");
     if (!err)
@@ -185,13 +185,12 @@ static int put_line(struct export *x)
     return good ? 0 : -PARLEY_ERR_IO;
 }
 
-/* As it was written once: without milliseconds that are zero. */
 static struct span time_of(const json_t *message)
 {
-    struct span time = json_span(message, json_object_get(message, "created_at") ? "created_at" : "time");
-    return time;
+    return json_span(message, json_object_get(message, "created_at") ? "created_at" : "time");
 }
 
+/* As it was written once: without milliseconds that are zero. */
 static void put_time(struct text *t, struct span time)
 {
     static const char zero[] = ".000Z";

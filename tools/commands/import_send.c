@@ -45,7 +45,7 @@ struct sender {
     uint64_t *ordinals;    /* of the last line of each conversation */
     struct by_key *by_key; /* sorted */
     bool at_end;
-    uint64_t skip_lines, read_lines, duplicates_told;
+    uint64_t skip_lines, read_lines;
     struct ws_client ws;
     struct backoff backoff;
     struct text frame;
@@ -191,7 +191,7 @@ static int on_final_refusal(struct sender *s, struct import_item *item, const st
     if (may_not || full)
         return full ? -PARLEY_ERR_DISK_FULL : -PARLEY_ERR_FORBIDDEN;
     import_queue_done(&s->queue, item);
-    return s->source->strict ? -PARLEY_ERR_BAD_REQUEST : 0;
+    return s->source->strict ? -PARLEY_ERR_CONFLICT : 0;
 }
 
 static int on_refusal(struct sender *s, struct import_item *item, struct span frame)
@@ -340,7 +340,7 @@ static int turn(struct sender *s)
         return lost(s);
     if (err == -PARLEY_ERR_FULL)
         return give_up(s, err);
-    if (err == -PARLEY_ERR_BAD_REQUEST && !s->source->strict)
+    if (err == -PARLEY_ERR_BAD_REQUEST || err == -PARLEY_ERR_NOMEM)
         session_tell_unreachable(s->session, err);
     return err;
 }
@@ -379,7 +379,11 @@ static int begin(struct sender *s)
     if (s->options->state_path)
         s->skip_lines = import_state_load(s->options->state_path, s->state);
     int err = import_queue_init(&s->queue, count, (uint32_t)s->options->each_max);
-    return err ? err : line_reader_open(s->source->fd, &s->lines);
+    if (!err)
+        err = line_reader_open(s->source->fd, &s->lines);
+    if (err)
+        fprintf(stderr, "parley: %s: %s\n", s->source->name, import_plan_reason(err));
+    return err;
 }
 
 int import_send(struct session *session, const struct import_plan *plan, const struct plan_source *source,

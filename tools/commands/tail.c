@@ -120,11 +120,10 @@ static int send_resume(struct tail *t)
     return ws_client_send(&t->ws, (struct span){(const uint8_t *)text, (size_t)n});
 }
 
-static int refused(struct tail *t, const json_t *root, struct span text)
+static int refused(struct tail *t, struct span text)
 {
     struct refusal refusal;
     uint64_t wait;
-    (void)root;
     refusal_read(&refusal, 0, text);
     if (refusal_passes(&refusal) &&
         backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), refusal.retry_after_ms, &wait) == 0) {
@@ -153,7 +152,7 @@ static int on_frame(struct tail *t, struct span text)
     } else if (strcmp(type, "lag") == 0) {
         err = send_resume(t);
     } else if (strcmp(type, "error") == 0) {
-        err = refused(t, root, text);
+        err = refused(t, text);
     } else if (!root) {
         err = -PARLEY_ERR_BAD_REQUEST;
     } /* other types are other people's business */
