@@ -10,11 +10,11 @@ PARLEYD = os.environ.get("PARLEYD", "build/release/parleyd")
 
 
 class Server:
-    def __init__(self, folder, *flags):
+    def __init__(self, folder, *flags, port=0):
         self.data = os.path.join(folder, "data")
         self.log = open(os.path.join(folder, "log"), "a+b")
         self.process = subprocess.Popen(
-            [PARLEYD, "--server-data-dir", self.data, "--http-port", "0", *flags],
+            [PARLEYD, "--server-data-dir", self.data, "--http-port", str(port), *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)

@@ -1,0 +1,252 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/json.h"
+#include "src/base/clock.h"
+#include "src/base/error.h"
+#include "tools/client/backoff.h"
+#include "tools/client/ws_client.h"
+#include "tools/commands/commands.h"
+#include "tools/commands/message_print.h"
+#include "tools/commands/messages.h"
+#include "tools/commands/sequence.h"
+#include "tools/commands/session.h"
+
+enum { TURN_MS = 1000 };
+
+static const char about[] =
+    "Prints messages as they come, each once and in order, until Ctrl-C: first the newest --last ones that "
+    "are there\n"
+    "already, or all after the message --after. A lost connection is opened again and goes on where it was.\n"
+    "\n"
+    "  parley tail 0123456789abcdef0123456789abcdef\n"
+    "  parley tail --after 0 --json 0123456789abcdef0123456789abcdef | while read -r message; do ...; done\n";
+
+struct tail {
+    struct session session;
+    struct ws_client ws;
+    struct sequence sequence;
+    struct backoff backoff;
+    const char *conversation, *after;
+    uint64_t last, count, printed;
+    bool failed, told_lost;
+};
+
+static bool over(const struct tail *t)
+{
+    return session_stopped() || t->failed || (t->count && t->printed >= t->count);
+}
+
+static void print_one(struct tail *t, const json_t *message)
+{
+    if (over(t))
+        return;
+    message_print(message, t->session.json);
+    t->printed++;
+    if (fflush(stdout) != 0) {
+        perror("parley: standard output");
+        t->failed = true;
+    }
+}
+
+static void emit(void *owner, struct span text)
+{
+    json_t *root = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, NULL);
+    json_object_del(root, "type");
+    print_one(owner, root);
+    json_decref(root);
+}
+
+/* -- what is there already */
+
+static int print_page(void *owner, const json_t *messages)
+{
+    struct tail *t = owner;
+    size_t i;
+    json_t *m;
+    json_array_foreach(messages, i, m)
+    {
+        if (t->last)
+            print_one(t, m);
+        t->sequence.last_id = message_id(m);
+        t->sequence.last_seq = (uint64_t)json_integer_value(json_object_get(m, "seq"));
+    }
+    return 0;
+}
+
+static int begin_at_the_end(struct tail *t)
+{
+    json_t *pages = json_array();
+    int err = pages ? messages_before(&t->session, t->conversation, NULL, t->last ? t->last : 1, pages)
+                    : -PARLEY_ERR_NOMEM;
+    for (size_t i = err ? 0 : json_array_size(pages); i > 0; i--)
+        err = print_page(t, json_array_get(pages, i - 1));
+    json_decref(pages);
+    return err;
+}
+
+static int note_seq(void *owner, const json_t *messages)
+{
+    struct tail *t = owner;
+    t->sequence.last_seq =
+        (uint64_t)json_integer_value(json_object_get(json_array_get(messages, 0), "seq")) - 1;
+    t->sequence.seq_unknown = false;
+    return 0;
+}
+
+/* The number of the message --after tells what is the next in line. */
+static int begin_after(struct tail *t)
+{
+    if (!json_id(span_of_words(t->after), &t->sequence.last_id)) {
+        fprintf(stderr, "parley: --after is no message id: %s\n", t->after);
+        return -PARLEY_ERR_BAD_REQUEST;
+    }
+    t->sequence.seq_unknown = t->sequence.last_id != 0;
+    return t->sequence.seq_unknown ? messages_after(&t->session, t->conversation, t->after, 1, note_seq, t)
+                                   : 0;
+}
+
+/* -- live */
+
+static int send_resume(struct tail *t)
+{
+    char text[160];
+    int n =
+        snprintf(text, sizeof text, "{\"type\":\"resume\",\"conversation\":\"%s\",\"after\":\"%" PRIu64 "\"}",
+                 t->conversation, t->sequence.last_id);
+    sequence_resume(&t->sequence);
+    return ws_client_send(&t->ws, (struct span){(const uint8_t *)text, (size_t)n});
+}
+
+static int refused(struct tail *t, struct span text)
+{
+    struct refusal refusal;
+    uint64_t wait;
+    refusal_read(&refusal, 0, text);
+    if (refusal_passes(&refusal) &&
+        backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), refusal.retry_after_ms, &wait) == 0) {
+        session_sleep_ms(wait);
+        return -PARLEY_ERR_END; /* begin anew */
+    }
+    session_tell_refusal(&refusal);
+    return -PARLEY_ERR_FORBIDDEN;
+}
+
+static int on_frame(struct tail *t, struct span text)
+{
+    json_t *root = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, NULL);
+    const char *type = json_words(root, "type");
+    bool ours = strcmp(json_words(root, "conversation"), t->conversation) == 0;
+    int err = 0;
+    if (strcmp(type, "message") == 0 && ours) {
+        err = sequence_take(&t->sequence, message_id(root),
+                            (uint64_t)json_integer_value(json_object_get(root, "seq")), text);
+        if (err == -PARLEY_ERR_AGAIN)
+            err = send_resume(t);
+    } else if (strcmp(type, "resumed") == 0 && ours) {
+        backoff_reset(&t->backoff);
+        t->told_lost = false;
+        sequence_resumed(&t->sequence);
+    } else if (strcmp(type, "lag") == 0) {
+        err = send_resume(t);
+    } else if (strcmp(type, "error") == 0) {
+        err = refused(t, text);
+    } else if (!root) {
+        err = -PARLEY_ERR_BAD_REQUEST;
+    } /* other types are other people's business */
+    json_decref(root);
+    return err;
+}
+
+static int talk(struct tail *t)
+{
+    int err = send_resume(t);
+    while (!err && !over(t)) {
+        struct span text;
+        err = ws_client_next(&t->ws, &text);
+        if (err == 0) {
+            err = on_frame(t, text);
+        } else if (err == -PARLEY_ERR_AGAIN) {
+            err = stream_turn(&t->ws.stream, TURN_MS);
+            err = err == -PARLEY_ERR_AGAIN ? 0 : err;
+        }
+    }
+    return err;
+}
+
+static bool passes(const struct tail *t, int err)
+{
+    struct refusal refusal;
+    if (err != -PARLEY_ERR_FORBIDDEN || t->ws.status == 101)
+        return err == -PARLEY_ERR_IO || err == -PARLEY_ERR_END;
+    refusal_read(&refusal, t->ws.status, text_span(&t->ws.refusal));
+    if (refusal_passes(&refusal))
+        return true;
+    session_tell_refusal(&refusal);
+    return false;
+}
+
+/* Connects, talks, and connects again until it is over. */
+static int follow(struct tail *t)
+{
+    while (!over(t)) {
+        int err = ws_client_open(&t->ws, &t->session.url, "/v1/ws", t->session.token);
+        bool opened = err == 0;
+        if (opened)
+            err = talk(t);
+        sequence_lost(&t->sequence);
+        if (over(t))
+            break;
+        uint64_t wait;
+        if (!passes(t, err) || backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), 0, &wait) != 0) {
+            if (err != -PARLEY_ERR_FORBIDDEN)
+                session_tell_unreachable(&t->session, err);
+            return err;
+        }
+        if (!t->told_lost)
+            fprintf(stderr, "parley: %s; trying again\n",
+                    opened ? "the connection was lost" : "no connection");
+        t->told_lost = true;
+        session_sleep_ms(wait);
+    }
+    return t->failed ? -PARLEY_ERR_IO : 0;
+}
+
+int command_tail(int argc, char **argv)
+{
+    struct tail t = {.last = 10, .session = {.retry_for_s = UINT64_MAX}};
+    const struct flag flags[] = {
+        {"after", FLAG_TEXT, &t.after, "ID", "begin after this message; 0: with the first"},
+        {"last", FLAG_NUMBER, &t.last, "N", "begin with the newest N (10)"},
+        {"count", FLAG_NUMBER, &t.count, "N", "end after N messages"},
+    };
+    const struct flag common[] = {SESSION_FLAGS(&t.session)};
+    const struct command_form form = {
+        "parley tail [options] CONVERSATION", about, flags, PARLEY_ARRAY_COUNT(flags), common,
+        PARLEY_ARRAY_COUNT(common),           1,     1};
+    char **words;
+    size_t count;
+    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
+    if (result != FLAGS_RUN)
+        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    bool forever = t.session.retry_for_s == UINT64_MAX;
+    if (forever)
+        t.session.retry_for_s = 0; /* of the first requests: who is not there at all is told at once */
+    int err = session_begin(&t.session);
+    if (err)
+        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    session_catch_signals();
+    t.conversation = words[0];
+    t.backoff.limit_ms = forever ? UINT64_MAX : t.session.retry_for_s * 1000;
+    t.sequence.emit = emit;
+    t.sequence.owner = &t;
+    err = t.after ? begin_after(&t) : begin_at_the_end(&t);
+    if (!err)
+        err = follow(&t);
+    ws_client_close(&t.ws);
+    sequence_clear(&t.sequence);
+    session_end(&t.session);
+    return err && !session_stopped() ? EXIT_FAILURE : EXIT_SUCCESS;
+}
