@@ -290,12 +290,18 @@ static int load_file(struct config *config, const char *path, char *text)
 
 static const char prefix[] = "PARLEY_", config_variable[] = "PARLEY_CONFIG=";
 
+/* The command line's own, which share the beginning: a shell that has them may start a server. */
+static bool is_clients(const char *entry)
+{
+    return strncmp(entry, "PARLEY_URL=", 11) == 0 || strncmp(entry, "PARLEY_TOKEN=", 13) == 0;
+}
+
 static int load_environment(struct config *config, char *const environment[], char *text)
 {
     for (; *environment; environment++) {
         const char *entry = *environment, *equals = strchr(entry, '=');
         if (strncmp(entry, prefix, sizeof prefix - 1) != 0 || !equals ||
-            strncmp(entry, config_variable, sizeof config_variable - 1) == 0)
+            strncmp(entry, config_variable, sizeof config_variable - 1) == 0 || is_clients(entry))
             continue;
         size_t len = (size_t)(equals - entry);
         size_t key = find_spelled(spell_variable, entry, len);

@@ -140,6 +140,8 @@ static void a_mistake_in_the_file_names_file_and_line(void **state)
 static void a_mistake_elsewhere_names_the_variable_or_flag(void **state)
 {
     (void)state;
+    assert_int_equal(load(NULL, "PARLEY_TOKEN=x", NULL, NULL), 0); /* the command line's */
+    assert_int_equal(load(NULL, "PARLEY_URL=http://h", NULL, NULL), 0);
     refused(load(NULL, "PARLEY_HTTP_PROT=1", NULL, NULL), "PARLEY_HTTP_PROT: unknown environment variable");
     refused(load(NULL, "PARLEY_HTTP_PORT=x", NULL, NULL), "PARLEY_HTTP_PORT: http.port = \"x\" is not");
     refused(load(NULL, NULL, "--http-prot", "1"), "--http-prot: unknown flag");
