@@ -26,7 +26,17 @@ void sim_store_crash(void);
 void sim_store_forget(void);
 void sim_store_set_pressure(enum store_pressure pressure);
 
-/* Of all flushed rows but META's. */
+/* What is flushed now, of all folders, is put aside, or comes back. Nothing is open. */
+void sim_store_keep(void);
+void sim_store_bring_back(void);
+/* Damages every row of the family whose key begins so, by one byte of it at `at` (from the end when negative). Answers how
+ * many. */
+size_t sim_store_damage(const char *dir, enum store_family family, struct span key_prefix, int at);
+/* As sim_store_damage, but takes the rows away. */
+size_t sim_store_remove(const char *dir, enum store_family family, struct span key_prefix);
+
+/* Of all flushed rows but META's. Filter rows count by their entries: how these were cut into operands depends on when
+ * they were written. */
 uint64_t sim_store_digest(const char *dir);
 
 #endif
