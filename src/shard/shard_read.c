@@ -134,7 +134,9 @@ static int read_messages(struct shard *s, struct shard_request *request, const s
         err = read_half(s, r, c);
         if (err == -PARLEY_ERR_AGAIN)
             return 0; /* on its way: the queue goes on without it */
-        if (!err)
+        if (!err && request->history.way == HISTORY_AROUND && !r->second && request->history.limit == 1)
+            request->page.older = r->history.count > 0; /* there is no room for it */
+        else if (!err)
             err = history_give(&r->history, &request->page);
         if (err || request->history.way != HISTORY_AROUND || r->second)
             break;
