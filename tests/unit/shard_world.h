@@ -368,15 +368,26 @@ static inline struct sent *new_send(struct world *w)
     return new_send_of(w, 0);
 }
 
+/* Sends until it is acknowledged. */
 static inline struct sent *send_one(struct world *w, size_t body_len)
 {
     struct sent *m = new_send_of(w, body_len);
-    submit_send(w, m);
-    settle(w);
+    for (int tries = 0; !m->acked && tries < 100; tries++) { /* it was full: later */
+        clock_manual_advance(&w->clock, tries ? 100000000 : 0);
+        submit_send(w, m);
+        settle(w);
+    }
     assert_true(m->acked);
     return m;
 }
 
+static inline void send_in_order(struct world *w, uint32_t count, size_t body_len)
+{
+    for (uint32_t i = 0; i < count; i++)
+        send_one(w, body_len);
+}
+
+/* Many at once; what is refused is sent again later, so they may change places. */
 static inline void send_many(struct world *w, uint32_t count, size_t body_len)
 {
     for (uint32_t i = 0; i < count; i++) {
