@@ -377,7 +377,8 @@ static inline struct sent *send_one(struct world *w, size_t body_len)
         submit_send(w, m);
         settle(w);
     }
-    assert_true(m->acked);
+    if (!m->acked)
+        fail_msg("not sent: %s", parley_err_code(m->request.error));
     return m;
 }
 
