@@ -158,11 +158,12 @@ void shard_trim(struct shard *s)
 {
     uint64_t now = clock_monotonic_ms(s->options.clock);
     bool behind = s->persisted_redo < writeback_redo(&s->writeback);
-    if (behind && !s->persisted.busy && now >= s->persisted.next_ms)
+    bool is_long = log_bytes(s->log) > s->options.log_bytes_max / 4 * 3;
+    /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
+    if ((behind || is_long) && !s->persisted.busy && now >= s->persisted.next_ms)
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
     /* What is written back but rests in memtables holds the log. */
-    if (behind && !s->flush.busy && now >= s->flush.next_ms &&
-        log_bytes(s->log) > s->options.log_bytes_max / 4 * 3)
+    if (behind && is_long && !s->flush.busy && now >= s->flush.next_ms)
         ask(s, &s->flush, run_flush, flush_done, now + FLUSH_EVERY_MS);
 }
 
