@@ -14,6 +14,12 @@ enum {
     CLOSE_TRIES_MAX = 50000 /* ten seconds without one batch written: the log has it all anyway */
 };
 
+/* Then what holds it is written back and flushed. */
+static bool log_is_long(const struct shard *s)
+{
+    return log_bytes(s->log) > s->options.log_bytes_max / 4 * 3;
+}
+
 /* Why more should be written now; the order of the tests is that of their cost. */
 static bool wants_write_back(const struct shard *s)
 {
@@ -25,6 +31,8 @@ static bool wants_write_back(const struct shard *s)
     if (writeback_lag_bytes(w, s->log_written) > s->options.log_bytes_max / 4)
         return true;
     if (s->objects.bytes > s->options.memory_bytes_max)
+        return true;
+    if (log_is_long(s)) /* blocks are longer than what is in them: few events can fill it */
         return true;
     return clock_monotonic_ms(s->options.clock) - s->applied_ms > IDLE_MS;
 }
@@ -158,7 +166,7 @@ void shard_trim(struct shard *s)
 {
     uint64_t now = clock_monotonic_ms(s->options.clock);
     bool behind = s->persisted_redo < writeback_redo(&s->writeback);
-    bool is_long = log_bytes(s->log) > s->options.log_bytes_max / 4 * 3;
+    bool is_long = log_is_long(s);
     /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
     if ((behind || is_long) && !s->persisted.busy && now >= s->persisted.next_ms)
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
