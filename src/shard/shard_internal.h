@@ -55,6 +55,7 @@ struct shard {
     uint64_t applied_ms, persisted_redo;
     struct upkeep persisted, flush;
     uint64_t loads, loads_from_disk, evictions, flushes;
+    uint64_t loads_seen; /* by the eviction */
     bool failed, closing;
 };
 

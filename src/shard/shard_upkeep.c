@@ -9,7 +9,7 @@ enum {
     IDLE_MS = 1000, /* without an event: then what is dirty is written though there is little of it */
     PERSISTED_EVERY_MS = 1000,
     FLUSH_EVERY_MS = 5000,
-    EVICT_STEPS_MAX = 64,   /* a turn */
+    EVICT_STEPS = 64,       /* a turn, and two more for each object that came since the last */
     WAIT_US = 200,          /* where waiting is allowed: replay and close */
     CLOSE_TRIES_MAX = 50000 /* ten seconds without one batch written: the log has it all anyway */
 };
@@ -96,7 +96,9 @@ static bool is_free(const struct shard *s, const struct object *node)
 
 void shard_evict(struct shard *s)
 {
-    for (int i = 0; i < EVICT_STEPS_MAX && s->objects.bytes > s->options.memory_bytes_max; i++) {
+    uint64_t steps = EVICT_STEPS + 2 * (s->loads - s->loads_seen);
+    s->loads_seen = s->loads;
+    for (; steps > 0 && s->objects.bytes > s->options.memory_bytes_max; steps--) {
         struct object *node = s->objects.used_oldest;
         if (!node)
             return;
