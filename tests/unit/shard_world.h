@@ -199,6 +199,7 @@ static inline int world_set_up(void **state)
 static inline int world_tear_down(void **state)
 {
     struct world *w = *state;
+    sim_store_set(&calm, 1); /* a close waits for jobs and batches */
     shard_close(&w->shard);
     reader_pool_destroy(&w->pool);
     sim_store_forget();
