@@ -81,9 +81,10 @@ void shard_write_back_all(struct shard *s)
 
 /* -- eviction */
 
+/* Also a node whose object could not be loaded. */
 static bool is_free(const struct shard *s, const struct object *node)
 {
-    if (!node->is.any || node->loading || node->queue || node->dirty_from || node->flying || node->pumping ||
+    if (node->loading || node->queue || node->dirty_from || node->flying || node->pumping ||
         node->busy_until > s->writeback.applied)
         return false;
     if (node->key.kind != OBJECT_PAGE)
