@@ -25,7 +25,8 @@ static void note(struct shard_request *request)
 static void submit(struct world *w, struct asked *a, struct command c, uint32_t *next_order)
 {
     *a = (struct asked){.next_order = next_order};
-    snprintf(a->client_id, sizeof a->client_id, "q%llu", (unsigned long long)sim_file_random(w->sim) % 10000000);
+    snprintf(a->client_id, sizeof a->client_id, "q%llu",
+             (unsigned long long)sim_file_random(w->sim) % 10000000);
     c.client_id = words(a->client_id);
     a->request = (struct shard_request){.command = c, .done = note, .kind = SHARD_COMMAND, .owner = a};
     shard_submit(w->shard, &a->request);
@@ -122,7 +123,8 @@ static void members_who_come_and_go(void **state)
             if (kind == SEND || kind == SEND_AGAIN)
                 submit(w, &asked[i], text(w, zoe), &order);
             else
-                submit(w, &asked[i], about(w, kind == ADD ? COMMAND_ADD : COMMAND_REMOVE, "ann", "", zoe), &order);
+                submit(w, &asked[i], about(w, kind == ADD ? COMMAND_ADD : COMMAND_REMOVE, "ann", "", zoe),
+                       &order);
         }
         settle(w);
         for (uint32_t i = 0; i < PIPELINE; i++) {

@@ -211,7 +211,8 @@ static void crashes_change_no_row(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 12; seed++) {
         for (uint32_t commands = 30; commands <= 480; commands += 90) {
-            struct run crashed = {.seed = seed, .commands = commands + (uint32_t)(seed * 7 % 60), .crash = true};
+            struct run crashed = {
+                .seed = seed, .commands = commands + (uint32_t)(seed * 7 % 60), .crash = true};
             do_run(&crashed);
             struct run without = {.seed = seed, .commands = crashed.commands};
             do_run(&without);
