@@ -37,8 +37,12 @@ static void path_send(struct world *w, uint64_t n)
     struct sent *m = new_send_of(w, n % 3 ? 0 : 3000);
     struct shard_request r = {.kind = SHARD_COMMAND, .command = send_command(m)};
     one_answer(w, &r);
-    if (r.error)
+    if (r.error) { /* once more, with memory: it is sent, and once */
+        submit_send(w, m);
+        settle(w);
+        assert_true(m->acked);
         return;
+    }
     m->acked = true;
     m->id = r.id;
     m->seq = r.seq;

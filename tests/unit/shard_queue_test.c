@@ -229,12 +229,20 @@ static void an_effect_has_all_pages(void **state)
     struct world *w = *state;
     create_channel(w, 300);
     assert_in_range(summary_of(w).page_count, 3, MACHINE_FANOUT_PAGES_MAX);
-    make_cold(w);
-    w->lost_members = 0;
-    struct command c = text(w, "ann");
-    c.client_id = words("after all");
-    assert_int_equal(ask(w, c, NULL), 0);
-    assert_int_equal(w->lost_members, 0);
+    const enum command_kind kinds[] = {COMMAND_SEND, COMMAND_ADD, COMMAND_ROLE, COMMAND_REMOVE};
+    for (int i = 0; i < 4; i++) {
+        char id[16];
+        struct command c = text(w, "ann");
+        make_cold(w);
+        w->lost_members = 0;
+        if (kinds[i] != COMMAND_SEND)
+            c = about(w, kinds[i], "ann", "", "zoe");
+        c.role = kinds[i] == COMMAND_ROLE ? ROLE_ADMIN : 0;
+        snprintf(id, sizeof id, "change %d", i);
+        c.client_id = words(id);
+        assert_int_equal(ask(w, c, NULL), 0);
+        assert_int_equal(w->lost_members, 0);
+    }
 }
 
 static void closing_answers_who_waits(void **state)
