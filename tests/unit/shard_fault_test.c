@@ -117,7 +117,10 @@ static void path_profile(struct world *w, uint64_t n)
 
 static void path_write_back(struct world *w, uint64_t n)
 {
-    (void)n;
+    memory_fail_after(0, 0);
+    send_one(w, 20);
+    send_one(w, n % 5 ? 20 : 20000);
+    memory_fail_after(n, 1 + n % 4);
     clock_manual_advance(&w->clock, 2000000000);
     for (int i = 0; i < 20 && !w->fatal; i++) {
         clock_manual_advance(&w->clock, 300000000);
@@ -125,6 +128,11 @@ static void path_write_back(struct world *w, uint64_t n)
     }
     memory_fail_after(0, 0);
     assert_false(w->fatal); /* write-back can wait */
+    if (n % 6 == 0) {
+        rest(w);
+        world_crash(w, 0);
+        check_conversation(w);
+    }
 }
 
 /* With `repeat` allocations that fail from the n-th on; cold or warm. */

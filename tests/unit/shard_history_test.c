@@ -175,6 +175,38 @@ static void pages_while_everything_moves(void **state)
     check_conversation(w);
 }
 
+/* Many chunks are in several batches at once: what memory gives up is in the store already. */
+static void pages_while_batches_fly(void **state)
+{
+    struct world *w = *state;
+    struct reader r;
+    w->options.dirty_bytes_max = 8 << 20;
+    w->options.segment_bytes = 1 << 20;
+    w->options.log_bytes_max = 64 << 20;
+    w->options.memory_bytes_max = 0;
+    world_restart(w);
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+    sim_store_set(&(struct sim_store_odds){200, 100, 300, 700}, 5);
+    for (int round = 0; round < 60; round++) {
+        uint32_t from = w->send_count;
+        for (int i = 0; i < 14; i++)
+            submit_send(w, new_send_of(w, 5000));
+        for (int i = 0; i < 3; i++)
+            turn(w);
+        for (int reads = 0; reads < 6; reads++) {
+            settle(w);
+            start_reading(w, &r);
+            for (int i = 0; i < 300 && !r.answered; i++)
+                turn(w);
+            assert_true(r.answered);
+            check_page(w, &r);
+        }
+        for (uint32_t i = from; i < w->send_count; i++)
+            assert_true(w->sends[i].acked);
+    }
+    check_conversation(w);
+}
+
 static void pages_over_months(void **state)
 {
     struct world *w = *state;
@@ -273,6 +305,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_A_SHARD(pages_of_what_rests),
         ON_A_SHARD(pages_while_everything_moves),
+        ON_A_SHARD(pages_while_batches_fly),
         ON_A_SHARD(pages_over_months),
         ON_A_SHARD(large_messages_make_short_pages),
         ON_A_SHARD(an_empty_conversation_has_empty_pages),

@@ -124,7 +124,7 @@ static void one_command(struct world *w, struct script *s, struct run *run)
 {
     struct shard_request r;
     int err = ask_for(w, next_command(s), &r);
-    uint64_t wait_ms = roll(s, 3) ? roll(s, 20) : roll(s, 2500);
+    uint64_t wait_ms = roll(s, 3) || run->seed % 2 ? roll(s, 20) : roll(s, 2500);
     assert_true(err != -PARLEY_ERR_FULL && err != -PARLEY_ERR_DISK_FULL);
     run->answers = (run->answers ^ r.id ^ (r.seq << 7) ^ (uint64_t)err) * 1099511628211u;
     clock_manual_advance(&w->clock, wait_ms * 1000000);
@@ -141,7 +141,7 @@ static void some_turns(struct world *w)
 
 static void set_random_odds(struct world *w)
 {
-    sim_store_set(&(struct sim_store_odds){50 + (uint32_t)dice(w, 950), (uint32_t)dice(w, 300),
+    sim_store_set(&(struct sim_store_odds){200 + (uint32_t)dice(w, 800), (uint32_t)dice(w, 1000),
                                            (uint32_t)dice(w, 1000), 50 + (uint32_t)dice(w, 950)},
                   dice(w, 1u << 30));
 }
@@ -179,12 +179,13 @@ static void do_run(struct run *run)
     sim_store_forget();
     sim_file_destroy(&w->sim);
     w->sim = sim_file_create(run->seed * 1000 + run->commands);
-    w->options.dirty_bytes_max = 4 << 20;
+    /* Odd seeds have no pause: much is written back at once, in several batches, and starts find half of it. */
+    w->options.dirty_bytes_max = run->seed % 2 ? 1 << 20 : 4 << 20;
     w->options.log_bytes_max = 32 << 20;
     w->options.limits = (struct machine_limits){1000, 1000, 32 << 10, 200};
     if (run->crash) {
         set_random_odds(w);
-        w->options.memory_bytes_max = dice(w, 2) ? 0 : 1 << 20;
+        w->options.memory_bytes_max = run->seed % 2 ? 1 << 30 : dice(w, 2) ? 0 : 1 << 20;
     } else {
         w->options.memory_bytes_max = 1 << 30;
     }
@@ -230,6 +231,41 @@ static void crashes_change_no_row(void **state)
 }
 
 /* -- kills at certain moments */
+
+/* More is dirty than a batch takes: some objects are in the store beyond the redo, others are not there at all. */
+static void some_of_it_written(void **state)
+{
+    enum { GROUPS = 24 };
+    struct world *w = *state;
+    struct id16 ids[GROUPS];
+    char creation_id[16];
+    w->options.dirty_bytes_max = 1200 << 10;
+    w->options.log_bytes_max = 32 << 20;
+    w->options.memory_bytes_max = 1 << 30;
+    world_restart(w);
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        creation_of(i, creation_id);
+        assert_int_equal(create_group(w, creation_id, NULL), 0);
+        ids[i] = w->conversation;
+    }
+    for (uint32_t round = 0; round < 12; round++) {
+        uint64_t batches = counters(w).batches_written;
+        sim_store_set(&(struct sim_store_odds){1000, 1000, 0, 0}, 1);
+        for (uint32_t i = 0; counters(w).batches_written == batches; i++) {
+            w->conversation = ids[dice(w, 3) ? i % GROUPS : dice(w, 3)];
+            send_one(w, 500 + dice(w, 3000));
+        }
+        struct shard_counters c = counters(w);
+        assert_true(c.dirty_objects > 3 && c.redo < c.applied);
+        sim_store_set(&calm, round);
+        world_crash(w, 0);
+        assert_true(counters(w).persisted_redo < w->report.end);
+        for (uint32_t i = 0; i < GROUPS; i++) {
+            w->conversation = ids[i];
+            check_conversation(w);
+        }
+    }
+}
 
 static void written_but_not_flushed(void **state)
 {
@@ -363,6 +399,40 @@ static void a_log_shorter_than_the_store(void **state)
     check_conversation(w);
 }
 
+/* The redo is still within the short log, but rows of a large conversation are beyond its end. */
+static void a_log_shorter_than_some_rows(void **state)
+{
+    struct world *w = *state;
+    w->muted = true;
+    w->options.dirty_bytes_max = 2 << 20;
+    w->options.memory_bytes_max = 1 << 30;
+    w->options.log_bytes_max = 32 << 20;
+    world_restart(w);
+    assert_int_equal(create_group(w, "creation-2", NULL), 0);
+    struct id16 large = w->conversation;
+    rest(w);
+    for (uint32_t i = 0; i < 10; i++) { /* more than a batch takes, all older than the large one's */
+        char creation_id[16];
+        creation_of(100 + i, creation_id);
+        assert_int_equal(create_group(w, creation_id, NULL), 0);
+        for (int k = 0; k < 5; k++)
+            send_one(w, 20000);
+    }
+    struct sim_file *early = sim_file_clone(w->sim), *late;
+    w->conversation = large;
+    sim_store_set(&(struct sim_store_odds){1000, 1000, 0, 1000}, 1);
+    for (uint64_t batches = counters(w).batches_written; counters(w).batches_written == batches;)
+        send_one(w, 20000);
+    assert_true(counters(w).redo < counters(w).applied - 8);
+    world_kill(w);
+    late = sim_file_clone(w->sim);
+    put_disk(w, &early);
+    assert_int_equal(world_open(w), -PARLEY_ERR_LOST);
+    put_disk(w, &late);
+    assert_int_equal(world_open(w), 0);
+    check_conversation(w);
+}
+
 static void a_trimmed_log_without_its_store(void **state)
 {
     struct world *w = *state;
@@ -461,10 +531,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crashes_change_no_row),
+        ON_A_SHARD(some_of_it_written),
         ON_A_SHARD(written_but_not_flushed),
         ON_A_SHARD(after_a_trim),
         ON_A_SHARD(an_idle_shard_after_the_clock_went_back),
         ON_A_SHARD(a_log_shorter_than_the_store),
+        ON_A_SHARD(a_log_shorter_than_some_rows),
         ON_A_SHARD(a_trimmed_log_without_its_store),
         ON_A_SHARD(a_whole_log_without_its_store),
         ON_A_SHARD(a_record_that_is_half_in_the_store),

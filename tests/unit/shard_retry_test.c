@@ -114,6 +114,40 @@ static void old_membership_commands_are_known(void **state)
     assert_int_equal(summary_of(w).members, USERS);
 }
 
+static void profiles_are_known(void **state)
+{
+    struct world *w = *state;
+    uint64_t ids[6], again;
+    char id[16], name[16];
+    for (int start = 0; start < 4; start++) {
+        for (int i = 0; i < 6; i++) {
+            snprintf(id, sizeof id, "p%d", i);
+            snprintf(name, sizeof name, "Ann the %d.", i);
+            struct command c = by("ann", id);
+            c.kind = COMMAND_PROFILE;
+            c.display_name = words(name);
+            assert_int_equal(ask(w, c, start ? &again : &ids[i]), 0);
+            assert_true(start == 0 || again == ids[i]);
+            c.display_name = words("another");
+            assert_int_equal(ask(w, c, NULL), -PARLEY_ERR_CONFLICT);
+        }
+        rest(w);
+        w->options.memory_bytes_max = 0;
+        sim_store_set(start % 2 ? &rough : &calm, 3);
+        start == 2 ? world_crash(w, 0) : world_restart(w);
+        bool answered = false;
+        struct shard_request get = {
+            .kind = SHARD_PROFILE, .command = by("bob", ""), .done = keep_answer, .owner = &answered};
+        get.command.target_hash = hash_of("ann");
+        shard_submit(w->shard, &get);
+        settle(w);
+        assert_true(answered && get.error == 0);
+        assert_int_equal(get.page.len, strlen(name));
+        assert_memory_equal(get.page.entries, name, get.page.len);
+        memory_free(get.page.entries);
+    }
+}
+
 /* What is decided but not committed is known too, and the retry's answer waits for it. */
 static void a_retry_waits_for_the_commit_of_the_first(void **state)
 {
@@ -165,6 +199,7 @@ int main(void)
         ON_A_SHARD(old_messages_are_known),
         ON_A_SHARD(what_was_never_sent_is_not_found),
         ON_A_SHARD(old_membership_commands_are_known),
+        ON_A_SHARD(profiles_are_known),
         ON_A_SHARD(a_retry_waits_for_the_commit_of_the_first),
         ON_A_SHARD(closing_while_a_row_is_being_loaded),
     };

@@ -105,6 +105,32 @@ static void crashes_lose_nothing_that_was_acknowledged(void **state)
         assert_true(w->sends[i].acked);
 }
 
+/* One block is durable: what is in the next one is not. */
+static void the_next_block_waits(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+    for (int round = 0; round < 20; round++) {
+        struct sent *first = new_send(w), *second;
+        sim_file_hold(w->sim, true);
+        submit_send(w, first);
+        turn(w);
+        turn(w);
+        second = new_send(w);
+        submit_send(w, second);
+        assert_false(first->answered || second->answered);
+        sim_file_release(w->sim, 1);
+        for (int i = 0; i < 3 && !first->answered; i++)
+            sim_file_layer(w->sim)->ops->poll(sim_file_layer(w->sim), false);
+        assert_true(first->acked);
+        assert_false(second->answered);
+        sim_file_hold(w->sim, false);
+        settle(w);
+        assert_true(second->acked);
+    }
+    check_conversation(w);
+}
+
 static void a_failed_write_is_never_acknowledged(void **state)
 {
     struct world *w = *state;
@@ -160,6 +186,7 @@ int main(void)
         ON_A_SHARD(asking_for_nothing_costs_nothing),
         ON_A_SHARD(too_many_waiting_are_refused),
         ON_A_SHARD(crashes_lose_nothing_that_was_acknowledged),
+        ON_A_SHARD(the_next_block_waits),
         ON_A_SHARD(a_failed_write_is_never_acknowledged),
         ON_A_SHARD(failing_allocations_refuse_and_change_nothing),
         ON_A_SHARD(an_idle_shard_renews_its_ceiling),

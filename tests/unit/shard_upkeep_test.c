@@ -43,6 +43,9 @@ static void a_stuck_store_is_not_filled_for_ever(void **state)
     char creation[16];
     uint32_t refused = 0, accepted = 0;
     struct id16 ids[40];
+    w->options.log_bytes_max = 64 << 20; /* it is not the log that refuses */
+    w->options.segment_bytes = 1 << 20;
+    world_restart(w);
     for (uint32_t i = 0; i < 40; i++) {
         snprintf(creation, sizeof creation, "creation-%u", i);
         while (create_group(w, creation, NULL) != 0)
@@ -50,7 +53,6 @@ static void a_stuck_store_is_not_filled_for_ever(void **state)
         ids[i] = w->conversation;
     }
     sim_store_set(&(struct sim_store_odds){0, 0, 0, 1000}, 1);
-    w->options.log_bytes_max = 64 << 20;
     uint64_t bytes = 0;
     for (int i = 0; i < 4000; i++) {
         w->conversation = ids[i % 40];
