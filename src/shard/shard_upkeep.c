@@ -14,8 +14,7 @@ enum {
     CLOSE_TRIES_MAX = 50000 /* ten seconds without one batch written: the log has it all anyway */
 };
 
-/* Then what holds it is written back and flushed. */
-static bool log_is_long(const struct shard *s)
+bool shard_log_is_long(const struct shard *s)
 {
     return log_bytes(s->log) > s->options.log_bytes_max / 4 * 3;
 }
@@ -32,7 +31,7 @@ static bool wants_write_back(const struct shard *s)
         return true;
     if (s->objects.bytes > s->options.memory_bytes_max)
         return true;
-    if (log_is_long(s)) /* blocks are longer than what is in them: few events can fill it */
+    if (shard_log_is_long(s)) /* blocks are longer than what is in them: few events can fill it */
         return true;
     return clock_monotonic_ms(s->options.clock) - s->applied_ms > IDLE_MS;
 }
@@ -132,6 +131,7 @@ static void persisted_done(void *owner)
     if (s->persisted.err || s->closing)
         return;
     derive_take_persisted(s);
+    s->pressed = s->pressed && s->flush.busy; /* it presses again */
     s->persisted_redo = s->persisted.redo;
     uint64_t floor = derive_floor(s);
     int err = log_trim(s->log, floor < s->persisted_redo ? floor : s->persisted_redo);
@@ -169,12 +169,12 @@ void shard_trim(struct shard *s)
 {
     uint64_t now = clock_monotonic_ms(s->options.clock);
     bool behind = s->persisted_redo < writeback_redo(&s->writeback);
-    bool is_long = log_is_long(s);
+    bool is_long = shard_log_is_long(s);
     /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
-    if ((behind || is_long) && !s->persisted.busy && now >= s->persisted.next_ms)
+    if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms)
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
     /* What is written back but rests in memtables holds the log. */
-    if (behind && is_long && !s->flush.busy && now >= s->flush.next_ms)
+    if (((behind && is_long) || s->pressed) && !s->flush.busy && now >= s->flush.next_ms)
         ask(s, &s->flush, run_flush, flush_done, now + FLUSH_EVERY_MS);
 }
 
