@@ -186,14 +186,14 @@ static void pages_while_batches_fly(void **state)
     w->options.memory_bytes_max = 0;
     world_restart(w);
     assert_int_equal(create_group(w, "creation-1", NULL), 0);
-    sim_store_set(&(struct sim_store_odds){200, 100, 300, 700}, 5);
-    for (int round = 0; round < 60; round++) {
+    sim_store_set(&(struct sim_store_odds){60, 100, 300, 1000}, 5);
+    for (int round = 0; round < 150; round++) {
         uint32_t from = w->send_count;
         for (int i = 0; i < 14; i++)
             submit_send(w, new_send_of(w, 5000));
         for (int i = 0; i < 3; i++)
             turn(w);
-        for (int reads = 0; reads < 6; reads++) {
+        for (int reads = 0; reads < 2; reads++) {
             settle(w);
             start_reading(w, &r);
             for (int i = 0; i < 300 && !r.answered; i++)
