@@ -56,7 +56,7 @@ struct shard {
     struct upkeep persisted, flush;
     uint64_t loads, loads_from_disk, evictions, flushes;
     uint64_t loads_seen; /* by the eviction */
-    bool pressed; /* by a source of derivation: flush, and say so */
+    bool pressed;        /* by a source of derivation: flush, and say so */
     bool failed, closing;
 };
 
