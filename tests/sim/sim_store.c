@@ -42,6 +42,7 @@ static struct sim *opened[DIRS_MAX];
 static struct sim_store_odds odds = {1000, 100, 0, 1000};
 static enum store_pressure pressure_now;
 static uint64_t seed_now = 1;
+static uint32_t full_odds;
 
 static bool happens(uint32_t per_thousand)
 {
@@ -53,6 +54,11 @@ void sim_store_set(const struct sim_store_odds *new_odds, uint64_t seed)
 {
     odds = *new_odds;
     seed_now = seed;
+}
+
+void sim_store_set_full(uint32_t per_thousand)
+{
+    full_odds = per_thousand;
 }
 
 void sim_store_set_pressure(enum store_pressure pressure)
@@ -263,6 +269,8 @@ int store_submit(struct store *store, struct store_batch **batch, store_done_fn 
         return -PARLEY_ERR_NOMEM;
     if (s->dead)
         return -PARLEY_ERR_IO;
+    if (full_odds && happens(full_odds))
+        return -PARLEY_ERR_FULL;
     (*batch)->done = done;
     (*batch)->owner = owner;
     (*batch)->next = NULL;
@@ -478,14 +486,21 @@ void reader_pool_destroy(struct reader_pool **pool)
     *pool = NULL;
 }
 
-int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_class class,
-                       struct reader_job *job)
+static void push(struct reader_pool *pool, struct reader_job *job)
 {
-    (void)reactor, (void)class;
     job->next = NULL;
     *pool->last = job;
     pool->last = &job->next;
     pool->count++;
+}
+
+int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_class class,
+                       struct reader_job *job)
+{
+    (void)reactor, (void)class;
+    if (full_odds && happens(full_odds))
+        return -PARLEY_ERR_FULL;
+    push(pool, job);
     return 0;
 }
 
@@ -501,8 +516,7 @@ size_t reader_pool_poll(struct reader_pool *pool, uint32_t reactor)
             pool->last = &pool->first;
         pool->count--;
         if (!happens(odds.job)) {
-            int err = reader_pool_submit(pool, reactor, READER_LOAD, job);
-            parley_assert(err == 0);
+            push(pool, job);
             continue;
         }
         job->run(job->owner);

@@ -21,6 +21,8 @@ struct sim_store_odds {
 };
 
 void sim_store_set(const struct sim_store_odds *odds, uint64_t seed);
+/* Per thousand: batches and jobs that are refused because the queue is full. */
+void sim_store_set_full(uint32_t per_thousand);
 /* The process is gone: memtables are lost, what is open is dead until its close. */
 void sim_store_crash(void);
 void sim_store_forget(void);

@@ -185,6 +185,43 @@ static void failing_allocations_lose_nothing(void **state)
     check_conversation(w);
 }
 
+/* Whoever finds the reader pool full is told so, and asks again; the store's queue is waited for. */
+static void full_queues_refuse_and_lose_nothing(void **state)
+{
+    struct world *w = *state;
+    uint32_t refused = 0;
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+    send_in_order(w, 300, 0);
+    w->options.memory_bytes_max = 0;
+    world_restart(w);
+    sim_store_set(&(struct sim_store_odds){700, 100, 600, 500}, 8);
+    sim_store_set_full(400);
+    for (int i = 0; i < 600; i++) {
+        bool answered = false;
+        struct shard_request r = {.kind = i % 3 ? SHARD_HISTORY : SHARD_MESSAGE,
+                                  .command = by(names[w->sends[i % 200].user], w->sends[i % 200].client_id),
+                                  .history = {(enum history_way)(i % 3), w->sends[i % 300].id, 100},
+                                  .done = keep_answer,
+                                  .owner = &answered};
+        r.command.conversation = w->conversation;
+        shard_submit(w->shard, &r);
+        if (i % 4 == 0)
+            send_one(w, 0);
+        settle(w);
+        clock_manual_advance(&w->clock, 200000000);
+        assert_true(answered && (r.error == 0 || r.error == -PARLEY_ERR_FULL));
+        refused += r.error != 0;
+        assert_true(r.error || r.page.count > 0);
+        memory_free(r.page.entries);
+        if (i % 150 == 149)
+            world_crash(w, 0);
+    }
+    assert_true(refused > 20);
+    sim_store_set_full(0);
+    check_conversation(w);
+    assert_false(w->fatal);
+}
+
 static void a_start_without_memory_is_refused_and_can_be_tried_again(void **state)
 {
     struct world *w = *state;
@@ -368,6 +405,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_A_SHARD(failing_allocations_lose_nothing),
+        ON_A_SHARD(full_queues_refuse_and_lose_nothing),
         ON_A_SHARD(a_start_without_memory_is_refused_and_can_be_tried_again),
         ON_A_SHARD(a_conversation_row),
         ON_A_SHARD(a_page_of_members),

@@ -173,6 +173,7 @@ static inline int world_set_up(void **state)
     w->sim = sim_file_create(42);
     sim_store_set(&calm, 42);
     sim_store_set_pressure(STORE_FINE);
+    sim_store_set_full(0);
     assert_int_equal(reader_pool_create(&(struct reader_pool_options){.reactor_count = 1}, &w->pool), 0);
     clock_manual_init(&w->clock, 1790000000000ull, 0);
     w->options = (struct shard_options){.number = 3,
@@ -199,6 +200,7 @@ static inline int world_set_up(void **state)
 static inline int world_tear_down(void **state)
 {
     struct world *w = *state;
+    sim_store_set_full(0);
     sim_store_set(&calm, 1); /* a close waits for jobs and batches */
     shard_close(&w->shard);
     reader_pool_destroy(&w->pool);
