@@ -241,11 +241,10 @@ uint32_t machine_needs(const struct command *c, const struct conversation *conv,
     if (!n->exists)
         return l.count;
     want(&l, OBJECT_PAGE, &c->conversation, page_number(&c->actor_hash, n->page_count));
-    if (c->kind == COMMAND_SEND) {
-        if (n->page_count <= MACHINE_FANOUT_PAGES_MAX)
-            want_pages(&l, &c->conversation, n->page_count);
+    if (n->page_count <= MACHINE_FANOUT_PAGES_MAX)
+        want_pages(&l, &c->conversation, n->page_count);
+    if (c->kind == COMMAND_SEND)
         return l.count;
-    }
     want(&l, OBJECT_PAGE, &c->conversation, page_number(&c->target_hash, n->page_count));
     if (c->kind == COMMAND_ADD && split_due(n)) {
         want(&l, OBJECT_PAGE, &c->conversation, page_to_split(n->page_count));

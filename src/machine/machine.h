@@ -19,7 +19,7 @@
 #include "src/machine/user.h"
 
 enum {
-    MACHINE_FANOUT_PAGES_MAX = 8, /* up to this many pages a SEND needs all: its recipients */
+    MACHINE_FANOUT_PAGES_MAX = 8, /* up to this many pages every event's effect needs all: who hears of it */
     MACHINE_KEYS_MAX = 16,
     MACHINE_EVENTS_MAX = 2,
     MACHINE_PAGES_MAX = 4 /* that one record touches */

@@ -164,9 +164,15 @@ void derive_applied(struct shard *s, const struct event *event, uint64_t positio
     }
 }
 
+static bool presses(const struct line *line)
+{
+    return shard_log_is_long(line->shard) && line->persisted < line->shard->writeback.applied;
+}
+
 static void answer(struct line *line, int err)
 {
     struct shard_request *request = line->hanging;
+    request->derive.press = presses(line);
     line->hanging = NULL;
     request->error = err;
     request->done(request);
@@ -269,7 +275,8 @@ static void serve_line(struct shard *s, struct line *line, uint64_t now_ms)
         answer(line, -PARLEY_ERR_CLOSING);
     else if (line->hanging->derive.from < line->from)
         read_log(line);
-    else if (line->len || (now_ms >= line->next_progress_ms && applied > line->hanging->derive.from))
+    else if (line->len ||
+             (now_ms >= line->next_progress_ms && (applied > line->hanging->derive.from || presses(line))))
         answer_queue(line, applied);
 }
 
@@ -409,6 +416,7 @@ static void answered(struct shard_request *question)
     s->derive->out_count--;
     if (s->options.ask_ended)
         s->options.ask_ended(s->options.owner);
+    s->pressed |= !err && question->derive.press;
     if (err == -PARLEY_ERR_LOST) {
         shard_fail(s, err, "a shard's log is shorter than what another shard has derived from it");
     } else if (!err && question->derive.next > feed->offset && !s->derive->stopped) {

@@ -11,6 +11,8 @@
  *         2. Rows of one conversation come from one source in order, so the newest wins by being written last.
  *         3. A source's log is trimmed only below the offsets that all destinations have persisted.
  *         4. An offset beyond the source's end means that the source's log lost acknowledged events: fatal.
+ *         5. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
+ *            far it has persisted. So an idle shard does not hold a busy one's log.
  * Rows:   MEMBERSHIPS: user 16, conversation 16 -> version u8, id u64 of the event that made him a member.
  *         META: "derived", source u32 BE -> offset u64.
  * Thread: the shard's reactor.

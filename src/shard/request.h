@@ -62,6 +62,7 @@ struct conversation_summary {
 struct derive_question {
     uint32_t source, destination; /* shards */
     uint64_t from, persisted, next;
+    bool press; /* answer: what the destination has not persisted keeps the source's log long */
 };
 
 struct shard_request {

@@ -55,6 +55,8 @@ struct shard {
     uint64_t applied_ms, persisted_redo;
     struct upkeep persisted, flush;
     uint64_t loads, loads_from_disk, evictions, flushes;
+    uint64_t loads_seen; /* by the eviction */
+    bool pressed;        /* by a source of derivation: flush, and say so */
     bool failed, closing;
 };
 
@@ -96,6 +98,8 @@ void shard_serve_list(struct shard *s, struct shard_request *request);
 void shard_write_back(struct shard *s, bool replay);
 void shard_evict(struct shard *s);
 void shard_trim(struct shard *s);
+/* What holds it is to be written back, flushed, and, where it is another shard's, pressed for. */
+bool shard_log_is_long(const struct shard *s);
 /* 0, or why no command is taken now. */
 PARLEY_MUST_USE int shard_pressure(const struct shard *s);
 void shard_write_back_all(struct shard *s);

@@ -7,6 +7,8 @@
 #include "src/shard/reads.h"
 #include "src/shard/shard_internal.h"
 
+enum { RECALL_ROWS_MAX = 8 }; /* of different rows that one fingerprint's tag may lead to */
+
 /* A read of messages under way; it outlives the request's place in the queue. */
 struct reading {
     struct reader_job job;
@@ -132,7 +134,9 @@ static int read_messages(struct shard *s, struct shard_request *request, const s
         err = read_half(s, r, c);
         if (err == -PARLEY_ERR_AGAIN)
             return 0; /* on its way: the queue goes on without it */
-        if (!err)
+        if (!err && request->history.way == HISTORY_AROUND && !r->second && request->history.limit == 1)
+            request->page.older = r->history.count > 0; /* there is no room for it */
+        else if (!err)
             err = history_give(&r->history, &request->page);
         if (err || request->history.way != HISTORY_AROUND || r->second)
             break;
@@ -157,18 +161,23 @@ static int recall(struct shard *s, struct object *anchor, const struct shard_req
 {
     struct machine_context context = {.hasher = shard_hasher(s)};
     struct machine_view view = {.conversation = anchor->is.conversation};
-    struct dedup_given given[1];
+    struct dedup_given given[RECALL_ROWS_MAX];
     struct verdict verdict;
-    if (anchor->given) {
-        given[0] = anchor->given->row;
+    for (uint32_t rounds = 0; rounds <= RECALL_ROWS_MAX; rounds++) {
         view.given = given;
-        view.given_count = 1;
+        view.given_count = 0;
+        for (const struct object_given *g = anchor->given; g && view.given_count < RECALL_ROWS_MAX;
+             g = g->next)
+            given[view.given_count++] = g->row;
+        machine_recall(&request->command, &view, &context, &verdict);
+        *id = verdict.id;
+        if (verdict.kind != VERDICT_NEED_ROW)
+            return verdict.kind == VERDICT_DUPLICATE ? 0 : verdict.error;
+        int err = shard_need_dedup_row(s, anchor, verdict.need_first_id, READER_HISTORY);
+        if (err)
+            return err;
     }
-    machine_recall(&request->command, &view, &context, &verdict);
-    *id = verdict.id;
-    if (verdict.kind == VERDICT_NEED_ROW)
-        return shard_need_dedup_row(s, anchor, verdict.need_first_id, READER_HISTORY);
-    return verdict.kind == VERDICT_DUPLICATE ? 0 : verdict.error;
+    return -PARLEY_ERR_INTERNAL;
 }
 
 static int read_one(struct shard *s, struct object *anchor, struct shard_request *request)

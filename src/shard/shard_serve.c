@@ -200,6 +200,8 @@ void shard_pump(struct shard *s, struct object *anchor)
     while (anchor->queue && serve_head(s, anchor) == 0)
         ;
     anchor->pumping = false;
+    if (!anchor->queue) /* a row that came when nobody waited for it any more */
+        shard_forget_given(anchor);
     shard_drop_if_nothing(s, anchor);
 }
 

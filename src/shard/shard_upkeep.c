@@ -9,10 +9,15 @@ enum {
     IDLE_MS = 1000, /* without an event: then what is dirty is written though there is little of it */
     PERSISTED_EVERY_MS = 1000,
     FLUSH_EVERY_MS = 5000,
-    EVICT_STEPS_MAX = 64,   /* a turn */
+    EVICT_STEPS = 64,       /* a turn, and two more for each object that came since the last */
     WAIT_US = 200,          /* where waiting is allowed: replay and close */
     CLOSE_TRIES_MAX = 50000 /* ten seconds without one batch written: the log has it all anyway */
 };
+
+bool shard_log_is_long(const struct shard *s)
+{
+    return log_bytes(s->log) > s->options.log_bytes_max / 4 * 3;
+}
 
 /* Why more should be written now; the order of the tests is that of their cost. */
 static bool wants_write_back(const struct shard *s)
@@ -25,6 +30,8 @@ static bool wants_write_back(const struct shard *s)
     if (writeback_lag_bytes(w, s->log_written) > s->options.log_bytes_max / 4)
         return true;
     if (s->objects.bytes > s->options.memory_bytes_max)
+        return true;
+    if (shard_log_is_long(s)) /* blocks are longer than what is in them: few events can fill it */
         return true;
     return clock_monotonic_ms(s->options.clock) - s->applied_ms > IDLE_MS;
 }
@@ -73,9 +80,10 @@ void shard_write_back_all(struct shard *s)
 
 /* -- eviction */
 
+/* Also a node whose object could not be loaded. */
 static bool is_free(const struct shard *s, const struct object *node)
 {
-    if (!node->is.any || node->loading || node->queue || node->dirty_from || node->flying || node->pumping ||
+    if (node->loading || node->queue || node->dirty_from || node->flying || node->pumping ||
         node->busy_until > s->writeback.applied)
         return false;
     if (node->key.kind != OBJECT_PAGE)
@@ -88,7 +96,9 @@ static bool is_free(const struct shard *s, const struct object *node)
 
 void shard_evict(struct shard *s)
 {
-    for (int i = 0; i < EVICT_STEPS_MAX && s->objects.bytes > s->options.memory_bytes_max; i++) {
+    uint64_t steps = EVICT_STEPS + 2 * (s->loads - s->loads_seen);
+    s->loads_seen = s->loads;
+    for (; steps > 0 && s->objects.bytes > s->options.memory_bytes_max; steps--) {
         struct object *node = s->objects.used_oldest;
         if (!node)
             return;
@@ -121,6 +131,7 @@ static void persisted_done(void *owner)
     if (s->persisted.err || s->closing)
         return;
     derive_take_persisted(s);
+    s->pressed = s->pressed && s->flush.busy; /* it presses again */
     s->persisted_redo = s->persisted.redo;
     uint64_t floor = derive_floor(s);
     int err = log_trim(s->log, floor < s->persisted_redo ? floor : s->persisted_redo);
@@ -158,11 +169,12 @@ void shard_trim(struct shard *s)
 {
     uint64_t now = clock_monotonic_ms(s->options.clock);
     bool behind = s->persisted_redo < writeback_redo(&s->writeback);
-    if (behind && !s->persisted.busy && now >= s->persisted.next_ms)
+    bool is_long = shard_log_is_long(s);
+    /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
+    if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms)
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
     /* What is written back but rests in memtables holds the log. */
-    if (behind && !s->flush.busy && now >= s->flush.next_ms &&
-        log_bytes(s->log) > s->options.log_bytes_max / 4 * 3)
+    if (((behind && is_long) || s->pressed) && !s->flush.busy && now >= s->flush.next_ms)
         ask(s, &s->flush, run_flush, flush_done, now + FLUSH_EVERY_MS);
 }
 

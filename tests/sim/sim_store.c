@@ -37,10 +37,12 @@ struct sim {
 };
 
 static struct folder folders[DIRS_MAX];
+static struct table kept[DIRS_MAX]; /* put aside, by folder */
 static struct sim *opened[DIRS_MAX];
 static struct sim_store_odds odds = {1000, 100, 0, 1000};
 static enum store_pressure pressure_now;
 static uint64_t seed_now = 1;
+static uint32_t full_odds;
 
 static bool happens(uint32_t per_thousand)
 {
@@ -52,6 +54,11 @@ void sim_store_set(const struct sim_store_odds *new_odds, uint64_t seed)
 {
     odds = *new_odds;
     seed_now = seed;
+}
+
+void sim_store_set_full(uint32_t per_thousand)
+{
+    full_odds = per_thousand;
 }
 
 void sim_store_set_pressure(enum store_pressure pressure)
@@ -250,6 +257,7 @@ void sim_store_forget(void)
         parley_assert(!opened[i]);
         table_clear(&folders[i].now);
         table_clear(&folders[i].flushed);
+        table_clear(&kept[i]);
         folders[i].dir[0] = 0;
     }
 }
@@ -261,6 +269,8 @@ int store_submit(struct store *store, struct store_batch **batch, store_done_fn 
         return -PARLEY_ERR_NOMEM;
     if (s->dead)
         return -PARLEY_ERR_IO;
+    if (full_odds && happens(full_odds))
+        return -PARLEY_ERR_FULL;
     (*batch)->done = done;
     (*batch)->owner = owner;
     (*batch)->next = NULL;
@@ -352,21 +362,105 @@ enum store_pressure store_pressure(const struct store *store)
     return sim_of(store)->dead ? STORE_DISK_FULL : pressure_now;
 }
 
-uint64_t sim_store_digest(const char *dir)
+static uint64_t mix(uint64_t h, const uint8_t *data, size_t len)
 {
-    uint64_t h = 14695981039346656037u;
-    for (int i = 0; i < DIRS_MAX; i++) {
-        const struct table *t = &folders[i].flushed;
-        for (size_t r = 0; strcmp(folders[i].dir, dir) == 0 && r < t->count; r++) {
-            if (t->rows[r].family == STORE_META)
-                continue;
-            for (size_t b = 0; b < t->rows[r].key_len; b++)
-                h = (h ^ t->rows[r].key[b]) * 1099511628211u;
-            for (size_t b = 0; b < t->rows[r].len; b++)
-                h = (h ^ t->rows[r].value[b]) * 1099511628211u;
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ data[i]) * 1099511628211u;
+    return h;
+}
+
+static uint64_t mix_filter(uint64_t h, const struct row *row)
+{
+    struct bytes_reader r = bytes_reader_of(row->value, row->len);
+    while (!bytes_reader_done(&r) && !r.failed) {
+        uint64_t first_id = bytes_get_u64(&r), ordinal = bytes_get_u64(&r);
+        for (uint32_t count = bytes_get_u16(&r); count > 0 && !r.failed; count--, ordinal++) {
+            uint64_t entry[3] = {first_id, ordinal, bytes_get_u32(&r)};
+            h = mix(h, (const uint8_t *)entry, sizeof entry);
         }
     }
     return h;
+}
+
+static struct folder *folder_of(const char *dir)
+{
+    for (int i = 0; i < DIRS_MAX; i++)
+        if (strcmp(folders[i].dir, dir) == 0)
+            return &folders[i];
+    return NULL;
+}
+
+uint64_t sim_store_digest(const char *dir)
+{
+    uint64_t h = 14695981039346656037u;
+    const struct folder *f = folder_of(dir);
+    for (size_t i = 0; f && i < f->flushed.count; i++) {
+        const struct row *row = &f->flushed.rows[i];
+        if (row->family == STORE_META)
+            continue;
+        h = mix(h, row->key, row->key_len);
+        h = row->family == STORE_FILTERS ? mix_filter(h, row) : mix(h, row->value, row->len);
+    }
+    return h;
+}
+
+void sim_store_keep(void)
+{
+    for (int i = 0; i < DIRS_MAX; i++) {
+        parley_assert(!opened[i]);
+        table_copy(&kept[i], &folders[i].flushed);
+    }
+}
+
+void sim_store_bring_back(void)
+{
+    for (int i = 0; i < DIRS_MAX; i++) {
+        parley_assert(!opened[i]);
+        table_copy(&folders[i].flushed, &kept[i]);
+        table_copy(&folders[i].now, &kept[i]);
+    }
+}
+
+static bool begins_so(const struct row *row, enum store_family family, struct span prefix)
+{
+    return row->family == family && row->key_len >= prefix.len &&
+           (prefix.len == 0 || memcmp(row->key, prefix.data, prefix.len) == 0);
+}
+
+size_t sim_store_damage(const char *dir, enum store_family family, struct span key_prefix, int at)
+{
+    struct folder *f = folder_of(dir);
+    struct table *both[] = {&f->now, &f->flushed};
+    size_t count = 0;
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = 0; i < both[t]->count; i++) {
+            struct row *row = &both[t]->rows[i];
+            size_t byte = at < 0 ? row->len - (size_t)-at : (size_t)at;
+            if (!begins_so(row, family, key_prefix) || byte >= row->len)
+                continue;
+            row->value[byte] ^= 0x5a;
+            count += t == 0;
+        }
+    }
+    return count;
+}
+
+size_t sim_store_remove(const char *dir, enum store_family family, struct span key_prefix)
+{
+    struct folder *f = folder_of(dir);
+    struct table *both[] = {&f->now, &f->flushed};
+    size_t count = 0;
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = both[t]->count; i-- > 0;) {
+            const struct row *row = &both[t]->rows[i];
+            if (!begins_so(row, family, key_prefix))
+                continue;
+            struct store_key where = {row->family, row->month, {row->key, row->key_len}};
+            table_delete(both[t], &where);
+            count += t == 0;
+        }
+    }
+    return count;
 }
 
 /* -- the reader pool */
@@ -392,14 +486,21 @@ void reader_pool_destroy(struct reader_pool **pool)
     *pool = NULL;
 }
 
-int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_class class,
-                       struct reader_job *job)
+static void push(struct reader_pool *pool, struct reader_job *job)
 {
-    (void)reactor, (void)class;
     job->next = NULL;
     *pool->last = job;
     pool->last = &job->next;
     pool->count++;
+}
+
+int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_class class,
+                       struct reader_job *job)
+{
+    (void)reactor, (void)class;
+    if (full_odds && happens(full_odds))
+        return -PARLEY_ERR_FULL;
+    push(pool, job);
     return 0;
 }
 
@@ -415,8 +516,7 @@ size_t reader_pool_poll(struct reader_pool *pool, uint32_t reactor)
             pool->last = &pool->first;
         pool->count--;
         if (!happens(odds.job)) {
-            int err = reader_pool_submit(pool, reactor, READER_LOAD, job);
-            parley_assert(err == 0);
+            push(pool, job);
             continue;
         }
         job->run(job->owner);

@@ -21,12 +21,24 @@ struct sim_store_odds {
 };
 
 void sim_store_set(const struct sim_store_odds *odds, uint64_t seed);
+/* Per thousand: batches and jobs that are refused because the queue is full. */
+void sim_store_set_full(uint32_t per_thousand);
 /* The process is gone: memtables are lost, what is open is dead until its close. */
 void sim_store_crash(void);
 void sim_store_forget(void);
 void sim_store_set_pressure(enum store_pressure pressure);
 
-/* Of all flushed rows but META's. */
+/* What is flushed now, of all folders, is put aside, or comes back. Nothing is open. */
+void sim_store_keep(void);
+void sim_store_bring_back(void);
+/* Damages every row of the family whose key begins so, by one byte of it at `at` (from the end when negative). Answers how
+ * many. */
+size_t sim_store_damage(const char *dir, enum store_family family, struct span key_prefix, int at);
+/* As sim_store_damage, but takes the rows away. */
+size_t sim_store_remove(const char *dir, enum store_family family, struct span key_prefix);
+
+/* Of all flushed rows but META's. Filter rows count by their entries: how these were cut into operands depends on when
+ * they were written. */
 uint64_t sim_store_digest(const char *dir);
 
 #endif

@@ -338,6 +338,24 @@ static void a_log_shorter_than_what_was_derived_is_fatal(void **state)
     assert_int_equal(question.error, -PARLEY_ERR_LOST);
 }
 
+/* One shard has all the work; the others have nothing to flush but how far they have derived it. */
+static void idle_shards_do_not_hold_a_busy_ones_log(void **state)
+{
+    struct world *w = *state;
+    char client_id[16];
+    assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_CREATE, 0, 0, client_id), false), 0);
+    sim_store_set(&(struct sim_store_odds){1000, 0, 0, 1000}, 3);
+    for (int i = 0; i < 600; i++) {
+        struct command c = command_of(w, COMMAND_SEND, 0, 0, client_id);
+        c.content_type = words("text/plain");
+        c.body = words("another block");
+        int err = ask_until_answered(w, c, false);
+        assert_int_equal(err, 0);
+        for (int turns = 0; turns < 30; turns++)
+            turn(w);
+    }
+}
+
 #define ON_SHARDS(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -345,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_SHARDS(a_new_conversation_is_in_the_next_list),
         ON_SHARDS(lists_are_what_the_owners_decided),
+        ON_SHARDS(idle_shards_do_not_hold_a_busy_ones_log),
         ON_SHARDS(a_log_shorter_than_what_was_derived_is_fatal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
