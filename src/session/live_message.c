@@ -4,9 +4,14 @@
 
 #include "src/base/memory.h"
 
+static bool has_target(unsigned kind)
+{
+    return kind == EVENT_ADDED || kind == EVENT_REMOVED || kind == EVENT_ROLE;
+}
+
 bool live_has_target(const struct event *event)
 {
-    return event->kind == EVENT_ADDED || event->kind == EVENT_REMOVED || event->kind == EVENT_ROLE;
+    return has_target(event->kind);
 }
 
 struct live_message *live_message_create(const struct event *event, uint64_t session, struct span encoded)
@@ -25,6 +30,11 @@ struct live_message *live_message_create(const struct event *event, uint64_t ses
     if (encoded.len)
         memcpy(m->bytes, encoded.data, encoded.len);
     return m;
+}
+
+bool live_message_targets(const struct live_message *m, const struct id16 *user)
+{
+    return has_target(m->kind) && memcmp(m->target.bytes, user->bytes, sizeof user->bytes) == 0;
 }
 
 struct live_message *live_message_take(struct live_message *m)

@@ -35,6 +35,9 @@ struct live_parcel {
 /* Is the event about one member? */
 bool live_has_target(const struct event *event);
 
+/* Is it about this user? */
+bool live_message_targets(const struct live_message *message, const struct id16 *user);
+
 /* Owns: the caller holds the one reference. */
 PARLEY_MUST_USE struct live_message *live_message_create(const struct event *event, uint64_t session,
                                                          struct span encoded);
