@@ -503,6 +503,7 @@ int server_start(const struct config *config, struct server **out, char text[SER
     return 0;
 
 close_folder:
+    reader_pool_destroy(&server->pool);
     mailbox_grid_destroy(&server->grid);
     memory_free(server->workers);
     data_folder_close(&server->folder);
