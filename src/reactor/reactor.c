@@ -245,6 +245,12 @@ static bool ring_has_work(struct reactor *reactor)
            io_uring_sq_ready(&reactor->ring);
 }
 
+/* Writes that ended at once, in on_turn_end: libh2o calls back only after it has polled, and would sleep over them. */
+static bool loop_has_work(const struct reactor *reactor)
+{
+    return reactor->loop->_pending_as_client || reactor->loop->_pending_as_server;
+}
+
 static int32_t sleep_ms(const struct reactor *reactor)
 {
     uint64_t deadline_ms = timer_wheel_next_deadline_ms(reactor->timers);

@@ -226,7 +226,7 @@ def test_a_slow_reader_is_told_and_catches_up(server):
     ann, bob = token(server, "ann"), token(server, "bob")
     c = create(server, ann, "c", ["bob"])
     s = socket.socket()
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     s.connect(("127.0.0.1", server.port))
     s.sendall(("GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nAuthorization: %s\r\n"
                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -245,7 +245,6 @@ def test_a_slow_reader_is_told_and_catches_up(server):
 
     asyncio.run(write())
     before = []
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     while (m := json.loads(read_frame(s)[1]))["type"] != "lag":
         before.append(m)
     assert 0 < len(before) < total
