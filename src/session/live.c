@@ -369,10 +369,7 @@ void live_turn_end(struct live *l)
     while (list && !l->waiting) {
         struct subscriber *s = list;
         list = s->next_waiting;
-        if (s->state == SUBSCRIBER_JOINING && s->left)
-            end(s);
-        else
-            ask(l, s);
+        ask(l, s); /* also for who has left meanwhile: the answer ends it */
     }
     if (!list)
         return;
