@@ -242,6 +242,8 @@ def test_a_slow_reader_is_told_and_catches_up(server):
                 await ws.send(c, "w%d" % n, "y" * 30000)
                 if n >= 10:
                     assert (await ws.next())["type"] == "ack"
+            for _ in range(10):
+                assert (await ws.next())["type"] == "ack"
 
     asyncio.run(write())
     before = []
