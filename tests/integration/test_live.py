@@ -77,7 +77,6 @@ async def told(sessions, conversation, name):
 
 
 def member(server, who, conversation, user, remove=False):
-    """Through the HTTP API when it has members; None when this build has not."""
     path = server.url + "/v1/conversations/%s/members" % conversation
     if remove:
         return requests.delete(path + "/" + user, headers=who, timeout=10, params={"client_id": "rm-" + user})
@@ -267,16 +266,64 @@ def test_a_slow_reader_is_told_and_catches_up(server):
 def test_members_begin_and_cease_to_be_told(server):
     ann, bob = token(server, "ann"), token(server, "bob")
     c = create(server, ann, "c", ["eve"])
-    if member(server, ann, c, "bob").status_code in (404, 405):
-        pytest.skip("members cannot be changed over HTTP yet")
 
     async def talk():
         bobs = await on_both_cores(server, bob)
+        send(server, ann, c, 0)
+        assert member(server, ann, c, "bob").status_code == 201
+        send(server, ann, c, 5)
+        for s in bobs:
+            e = await s.next()
+            assert (e["kind"], e["target"], e["role"]) == ("added", "bob", "member")
+        await told(bobs, c, "m5")
         assert member(server, ann, c, "bob", remove=True).status_code == 200
         for s in bobs:
             e = await s.next()
             assert (e["kind"], e["target"], e["actor"]) == ("removed", "bob", "ann")
         send(server, ann, c, 1)
+        for s in bobs:
+            await s.nothing(0.2)
+        await close_all(bobs)
+
+    asyncio.run(talk())
+
+
+def test_a_large_channel_is_live_for_those_who_resumed_it(server):
+    """More members than pages that an event carries: who follows it hears, until he is removed."""
+    ann, bob = token(server, "ann"), token(server, "bob")
+    answer = requests.post(server.url + "/v1/conversations", headers=ann, timeout=30,
+                           json={"type": "channel", "client_id": "large", "title": "large",
+                                 "members": ["bob"] + ["u%d" % n for n in range(250)]})
+    c = answer.json()["id"]
+
+    def add(numbers):
+        with requests.Session() as kept:
+            for n in numbers:
+                added = kept.post(server.url + "/v1/conversations/%s/members" % c, headers=ann, timeout=30,
+                                  json={"user": "u%d" % n, "client_id": "add%d" % n})
+                assert added.status_code == 201, added.text
+
+    threads = [threading.Thread(target=add, args=(range(250 + i, 1100, 8),)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert send(server, ann, c, 1).status_code == 201
+
+    async def talk():
+        bobs = await on_both_cores(server, bob)
+        for s in bobs:
+            await s.say(type="resume", conversation=c)
+            assert (await s.next())["client_msg_id"] == "m1"
+            assert (await s.next())["type"] == "resumed"
+        for n in (2, 3):
+            send(server, ann, c, n)
+            await told(bobs, c, "m%d" % n)
+        assert member(server, ann, c, "bob", remove=True).status_code in (200, 201)
+        for s in bobs:
+            e = await s.next()
+            assert (e["kind"], e["target"]) == ("removed", "bob")
+        send(server, ann, c, 4)
         for s in bobs:
             await s.nothing(0.2)
         await close_all(bobs)
