@@ -180,12 +180,15 @@ static void send_batch(struct live *l, struct batch *b, struct live_message *m, 
 static void look_up(struct live *l, const struct id16 *user, struct live_message *m)
 {
     const struct directory_entry *e = directory_find(&l->directories[LIVE_USER], user);
+    bool here = false; /* last: who leaves when he is told changes the directory */
     for (; e; e = directory_next(e)) {
         if (e->reactor == l->self)
-            deliver(l, LIVE_USER, user, m);
+            here = true;
         else if (batch_add(&l->looked_up, user, e->reactor) != 0)
             lose(l, e->reactor);
     }
+    if (here)
+        deliver(l, LIVE_USER, user, m);
 }
 
 static void send_looked_up(struct live *l, struct live_message *m)
@@ -196,9 +199,10 @@ static void send_looked_up(struct live *l, struct live_message *m)
 
 static void send_followers(struct live *l, const struct directory_entry *e, struct live_message *m)
 {
+    bool here = false;
     for (; e; e = directory_next(e)) {
         if (e->reactor == l->self) {
-            deliver(l, LIVE_CONVERSATION, &m->conversation, m);
+            here = true;
             continue;
         }
         struct mailbox_message message = {.kind = LIVE_FOLLOWERS, .body.pointers = {live_message_take(m)}};
@@ -207,6 +211,8 @@ static void send_followers(struct live *l, const struct directory_entry *e, stru
             live_message_release(&reference);
         }
     }
+    if (here)
+        deliver(l, LIVE_CONVERSATION, &m->conversation, m);
 }
 
 /* -- publishing */
