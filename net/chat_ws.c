@@ -4,7 +4,9 @@
 
 #include "net/bearer.h"
 #include "net/chat_json.h"
+#include "net/chat_resume.h"
 #include "net/http_reply.h"
+#include "net/query.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/base/rfc3339.h"
@@ -12,45 +14,45 @@
 enum { ANSWER_BYTES_MAX = 1024, RETRY_AFTER_MS = 500 };
 _Static_assert(ANSWER_BYTES_MAX > 6 * CLIENT_ID_BYTES_MAX + 400,
                "an id of escapes and the longest error text fit");
-
-/* One connected device. Freed when its socket is closed and nothing of it is under way. */
-struct session {
-    struct chat_http *chat;
-    struct ws_socket *socket; /* NULL before the first message and after the end */
-    bool closed, service;
-    uint32_t send_count;
-    struct id16 user_hash;
-    uint8_t user_len, device_len;
-    uint8_t user[USER_ID_BYTES_MAX], device[DEVICE_ID_BYTES_MAX];
-};
+_Static_assert(ANSWER_BYTES_MAX > 6 * USER_ID_BYTES_MAX + 200, "hello fits");
 
 /* One message under way; its texts stand behind it. */
 struct send {
     struct shard_request shard;
-    struct session *session;
-    uint8_t device_len, device[DEVICE_ID_BYTES_MAX];
+    struct chat_session *session;
     uint8_t bytes[];
 };
 
-static void session_end_if_done(struct session *s)
+/* -- what is said to the client */
+
+void chat_session_end_if_done(struct chat_session *s)
 {
-    if (!s->closed || s->send_count)
+    if (!s->closed || !s->gone || s->send_count || s->resume_count || s->follow_count)
         return;
-    s->chat->open_count--;
+    s->door->chat->open_count--;
+    memory_free(s->settled);
     memory_free(s);
 }
 
-static void tell(struct session *s, const struct json_writer *w)
+struct span chat_session_user(const struct chat_session *s)
 {
-    parley_assert(!w->out.failed);
-    if (s->closed)
-        return;
-    /* A client who does not read his answers loses the connection, not the server its memory. */
-    if (ws_socket_send(s->socket, WS_TEXT, (struct span){w->out.start, json_writer_len(w)}) != 0)
+    return (struct span){s->texts, s->user_len};
+}
+
+void chat_session_tell(struct chat_session *s, struct span text)
+{
+    if (s->socket && ws_socket_send(s->socket, WS_TEXT, text) != 0)
         ws_socket_close(s->socket, WS_CODE_TRY_LATER);
 }
 
-static void tell_error(struct session *s, struct span client_id, int err)
+static void tell(struct chat_session *s, const struct json_writer *w)
+{
+    parley_assert(!w->out.failed);
+    chat_session_tell(s, (struct span){w->out.start, json_writer_len(w)});
+}
+
+void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
+                             int err)
 {
     uint8_t answer[ANSWER_BYTES_MAX];
     struct json_writer w = json_writer_of(answer, sizeof answer);
@@ -60,6 +62,10 @@ static void tell_error(struct session *s, struct span client_id, int err)
     if (client_id.len && client_id.len <= CLIENT_ID_BYTES_MAX) {
         json_key(&w, "client_msg_id");
         json_put_string(&w, client_id);
+    }
+    if (conversation) {
+        json_key(&w, "conversation");
+        chat_put_id16(&w, conversation);
     }
     json_key(&w, "error");
     json_open_object(&w);
@@ -76,7 +82,7 @@ static void tell_error(struct session *s, struct span client_id, int err)
     tell(s, &w);
 }
 
-static void tell_ack(struct session *s, const struct shard_request *shard)
+static void tell_ack(struct chat_session *s, const struct shard_request *shard)
 {
     uint8_t answer[ANSWER_BYTES_MAX];
     struct json_writer w = json_writer_of(answer, sizeof answer);
@@ -95,17 +101,114 @@ static void tell_ack(struct session *s, const struct shard_request *shard)
     tell(s, &w);
 }
 
+static void tell_hello(struct chat_session *s)
+{
+    struct request_router *router = &s->door->chat->router;
+    uint8_t text[ANSWER_BYTES_MAX];
+    struct json_writer w = json_writer_of(text, sizeof text);
+    json_open_object(&w);
+    json_key(&w, "type");
+    json_put_text(&w, "hello");
+    json_key(&w, "session");
+    json_put_id(&w, s->subscriber.session);
+    json_key(&w, "user");
+    json_put_string(&w, chat_session_user(s));
+    json_key(&w, "server_time");
+    json_put_time(&w, router->now_ms(router->owner));
+    json_close_object(&w);
+    tell(s, &w);
+    s->ready = true;
+}
+
+/* -- live */
+
+static void drop_until_drained(struct chat_session *s)
+{
+    s->lagging = true;
+    ws_socket_await_drain(s->socket);
+}
+
+void chat_session_tell_live(struct chat_session *s, const struct live_message *message)
+{
+    uint32_t queued = s->socket ? ws_socket_queued_bytes(s->socket) : 0;
+    struct span text = {message->bytes, message->len};
+    if (!s->socket || s->lagging)
+        return;
+    if ((queued && queued + text.len > CHAT_WS_LIVE_QUEUED_BYTES_MAX) ||
+        ws_socket_send(s->socket, WS_TEXT, text) != 0)
+        drop_until_drained(s);
+}
+
+static void tell_lag(struct chat_session *s)
+{
+    s->lagging = false;
+    chat_session_tell(s, chat_words("{\"type\":\"lag\"}"));
+}
+
+static void on_drained(void *owner)
+{
+    struct chat_session *s = owner;
+    if (s->lagging)
+        tell_lag(s);
+    chat_resume_go_on(s);
+}
+
+static void on_joined(struct subscriber *subscriber, int err)
+{
+    struct chat_session *s = (struct chat_session *)subscriber;
+    if (!s->socket)
+        return;
+    if (err) {
+        ws_socket_close(s->socket, WS_CODE_TRY_LATER);
+        return;
+    }
+    tell_hello(s);
+    ws_socket_hold(s->socket, false);
+}
+
+static void on_deliver(struct subscriber *subscriber, struct live_message *message)
+{
+    struct chat_session *s = (struct chat_session *)subscriber;
+    if (!chat_resume_holds(s, message))
+        chat_session_tell_live(s, message);
+}
+
+static void on_lag(struct subscriber *subscriber)
+{
+    struct chat_session *s = (struct chat_session *)subscriber;
+    if (!s->socket)
+        return;
+    chat_resume_lost(s);
+    if (s->lagging)
+        return;
+    if (ws_socket_queued_bytes(s->socket) > CHAT_WS_LIVE_QUEUED_BYTES_MAX)
+        drop_until_drained(s);
+    else
+        tell_lag(s);
+}
+
+static void on_gone(struct subscriber *subscriber)
+{
+    struct chat_session *s = (struct chat_session *)subscriber;
+    s->gone = true;
+    chat_session_end_if_done(s);
+}
+
+/* -- sends */
+
 static void answered(struct shard_request *shard)
 {
     struct send *send = shard->owner;
-    struct session *s = send->session;
+    struct chat_session *s = send->session;
     if (shard->error)
-        tell_error(s, shard->command.client_id, shard->error);
+        chat_session_tell_error(s, shard->command.client_id, NULL, shard->error);
     else
         tell_ack(s, shard);
     memory_free(send);
     s->send_count--;
-    session_end_if_done(s);
+    if (s->leaving && s->send_count == 0 && s->socket)
+        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
+    chat_session_end_if_done(s);
 }
 
 enum {
@@ -115,19 +218,20 @@ enum {
     FIELD_BODY,
     FIELD_CONTENT_TYPE,
     FIELD_CREATED_AT,
-    FIELD_AS
+    FIELD_AS,
+    FIELD_AFTER
 };
 
 /* Who sends: the session's user, or whom his service acts for. */
-static int put_actor(struct session *s, struct send *send, struct bytes_writer *w,
+static int put_actor(struct chat_session *s, struct send *send, struct bytes_writer *w,
                      const struct json_field *as)
 {
     struct command *c = &send->shard.command;
-    struct request_router *router = &s->chat->router;
+    struct request_router *router = &s->door->chat->router;
     c->service = s->service;
     if (!as->present) {
-        c->actor = chat_keep(w, (struct span){s->user, s->user_len});
-        c->actor_hash = s->user_hash;
+        c->actor = chat_session_user(s);
+        c->actor_hash = s->subscriber.key;
         return 0;
     }
     if (!s->service)
@@ -137,7 +241,7 @@ static int put_actor(struct session *s, struct send *send, struct bytes_writer *
     return 0;
 }
 
-static int fill(struct session *s, struct send *send, size_t room, const struct json_field *f)
+static int fill(struct chat_session *s, struct send *send, size_t room, const struct json_field *f)
 {
     struct command *c = &send->shard.command;
     struct bytes_writer w = bytes_writer_of(send->bytes, room);
@@ -155,85 +259,167 @@ static int fill(struct session *s, struct send *send, size_t room, const struct 
     c->content_type = f[FIELD_CONTENT_TYPE].present ? chat_keep(&w, f[FIELD_CONTENT_TYPE].value.string)
                                                     : chat_words("text/plain");
     parley_assert(!w.failed);
-    send->device_len = s->device_len;
-    memcpy(send->device, s->device, s->device_len);
-    c->device = (struct span){send->device, send->device_len};
+    c->device = (struct span){s->texts + s->user_len, s->device_len};
     return 0;
 }
 
-static void on_send(struct session *s, const struct json_field *f, size_t text_len)
+static void on_send(struct chat_session *s, const struct json_field *f, size_t text_len)
 {
-    struct span client_id = f[FIELD_CLIENT_ID].value.string;
-    size_t room = text_len + USER_ID_BYTES_MAX;
-    struct send *send = s->send_count < CHAT_WS_SENDS_MAX ? memory_alloc(sizeof *send + room) : NULL;
+    struct span client_id = f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0};
+    if (!f[FIELD_CLIENT_ID].present || !f[FIELD_BODY].present || s->leaving) {
+        chat_session_tell_error(s, client_id, NULL,
+                                s->leaving ? -PARLEY_ERR_CLOSING : -PARLEY_ERR_BAD_REQUEST);
+        return;
+    }
+    struct send *send = s->send_count < CHAT_WS_SENDS_MAX ? memory_alloc(sizeof *send + text_len) : NULL;
     if (!send) {
-        tell_error(s, client_id, -PARLEY_ERR_FULL);
+        chat_session_tell_error(s, client_id, NULL, -PARLEY_ERR_FULL);
         return;
     }
     memset(&send->shard, 0, sizeof send->shard);
     send->session = s;
     send->shard.kind = SHARD_COMMAND;
+    send->shard.session = s->subscriber.session;
     send->shard.owner = send;
     send->shard.answered = answered;
-    int err = fill(s, send, room, f);
+    int err = fill(s, send, text_len, f);
     if (err) {
-        tell_error(s, client_id, err);
+        chat_session_tell_error(s, client_id, NULL, err);
         memory_free(send);
         return;
     }
     s->send_count++;
-    s->chat->router.submit(s->chat->router.owner, &send->shard);
+    s->door->chat->router.submit(s->door->chat->router.owner, &send->shard);
 }
+
+static void on_resume(struct chat_session *s, const struct json_field *f)
+{
+    struct span as = f[FIELD_AS].present ? f[FIELD_AS].value.string : (struct span){0};
+    struct id16 conversation;
+    uint64_t after = 0;
+    bool known = chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
+    int err = known ? 0 : -PARLEY_ERR_NOT_FOUND;
+    if (!err && f[FIELD_AFTER].present && !json_id(f[FIELD_AFTER].value.string, &after))
+        err = -PARLEY_ERR_BAD_REQUEST;
+    if (!err && f[FIELD_AS].present && !s->service)
+        err = -PARLEY_ERR_FORBIDDEN;
+    if (!err)
+        err = chat_resume_begin(s, &conversation, after, as);
+    if (err)
+        chat_session_tell_error(s, (struct span){0}, known ? &conversation : NULL, err);
+}
+
+/* -- the socket */
 
 static void on_message(void *owner, struct ws_socket *socket, bool text, struct span payload)
 {
-    struct session *s = owner;
+    struct chat_session *s = owner;
     struct json_field f[] = {
         [FIELD_TYPE] = {.name = "type", .kind = JSON_FIELD_STRING, .required = true},
         [FIELD_CONVERSATION] = {.name = "conversation", .kind = JSON_FIELD_STRING, .required = true},
-        [FIELD_CLIENT_ID] = {.name = "client_msg_id", .kind = JSON_FIELD_STRING, .required = true},
-        [FIELD_BODY] = {.name = "body", .kind = JSON_FIELD_STRING, .required = true},
+        [FIELD_CLIENT_ID] = {.name = "client_msg_id", .kind = JSON_FIELD_STRING},
+        [FIELD_BODY] = {.name = "body", .kind = JSON_FIELD_STRING},
         [FIELD_CONTENT_TYPE] = {.name = "content_type", .kind = JSON_FIELD_STRING},
         [FIELD_CREATED_AT] = {.name = "created_at", .kind = JSON_FIELD_STRING},
         [FIELD_AS] = {.name = "as", .kind = JSON_FIELD_STRING},
+        [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING},
     };
-    s->socket = socket;
-    int err = text ? json_read(s->chat->body_reader, payload.data, payload.len, f, PARLEY_ARRAY_COUNT(f))
+    (void)socket;
+    struct json_reader *reader = s->door->chat->body_reader;
+    int err = text ? json_read(reader, payload.data, payload.len, f, PARLEY_ARRAY_COUNT(f))
                    : -PARLEY_ERR_BAD_REQUEST;
-    if (!err && !chat_is(f[FIELD_TYPE].value.string, "send"))
-        err = -PARLEY_ERR_BAD_REQUEST;
-    if (err)
-        tell_error(s, (struct span){0}, err);
-    else
+    if (!err && chat_is(f[FIELD_TYPE].value.string, "send"))
         on_send(s, f, payload.len);
+    else if (!err && chat_is(f[FIELD_TYPE].value.string, "resume"))
+        on_resume(s, f);
+    else
+        chat_session_tell_error(s, (struct span){0}, NULL, err ? err : -PARLEY_ERR_BAD_REQUEST);
+}
+
+static void on_opened(void *owner, struct ws_socket *socket)
+{
+    struct chat_session *s = owner;
+    s->socket = socket;
+    if (!s->live) {
+        tell_hello(s);
+        return;
+    }
+    ws_socket_hold(socket, true); /* hello comes first */
+    live_join(s->door->live, LIVE_USER, &s->subscriber);
+}
+
+static void on_tick(void *owner)
+{
+    chat_resume_tick(owner);
+}
+
+static void on_leave(void *owner)
+{
+    struct chat_session *s = owner;
+    s->leaving = true;
+    if (s->send_count == 0)
+        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
 }
 
 static void on_closed(void *owner)
 {
-    struct session *s = owner;
-    s->closed = true;
+    struct chat_session *s = owner;
     s->socket = NULL;
-    session_end_if_done(s);
+    chat_resume_close(s);
+    s->closed = true;
+    live_leave(s->door->live, &s->subscriber); /* `gone` may free it */
 }
 
-void chat_ws_begin(struct chat_http *chat, struct ws_context *context, h2o_req_t *req, const char accept[28])
+/* -- begin and end */
+
+static bool wants_live(h2o_req_t *req)
 {
-    static const struct ws_socket_ops ops = {on_message, on_closed};
+    struct query_param param = {.name = "live"};
+    struct span path, query;
+    query_split((struct span){(const uint8_t *)req->path.base, req->path.len}, &path, &query);
+    uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
+    struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
+    return query_read(query, &scratch, &param, 1) != 0 || !param.present || !chat_is(param.value, "false");
+}
+
+static struct chat_session *session_create(struct chat_ws *door, const struct jwt_claims *claims, bool live)
+{
+    static const struct subscriber_ops subscriber = {on_joined, on_deliver, on_lag, on_gone};
+    struct request_router *router = &door->chat->router;
+    struct chat_session *s = memory_zalloc(sizeof *s + claims->sub_len + claims->device_len);
+    if (!s)
+        return NULL;
+    s->door = door;
+    s->live = live;
+    s->service = jwt_has_scope(claims, "service");
+    s->user_len = (uint8_t)claims->sub_len;
+    s->device_len = (uint8_t)claims->device_len;
+    memcpy(s->texts, claims->sub, claims->sub_len);
+    memcpy(s->texts + claims->sub_len, claims->device, claims->device_len);
+    s->subscriber.ops = &subscriber;
+    s->subscriber.key = router->hash(router->owner, s->texts, s->user_len);
+    s->subscriber.session = live_session_number(door->live);
+    return s;
+}
+
+void chat_ws_begin(struct chat_ws *door, struct ws_context *context, h2o_req_t *req, const char accept[28])
+{
+    static const struct ws_socket_ops ops = {.opened = on_opened,
+                                             .message = on_message,
+                                             .drained = on_drained,
+                                             .tick = on_tick,
+                                             .leave = on_leave,
+                                             .closed = on_closed};
+    struct chat_http *chat = door->chat;
     struct jwt_claims claims;
     int err = bearer_check(&chat->key, chat->token_reader, req, true, chat->router.now_ms(chat->router.owner),
                            &claims);
-    struct session *s = err || chat->open_count >= chat->open_max ? NULL : memory_zalloc(sizeof *s);
+    struct chat_session *s =
+        err || chat->open_count >= chat->open_max ? NULL : session_create(door, &claims, wants_live(req));
     if (!s) {
         http_reply_error(req, err ? err : -PARLEY_ERR_FULL, err ? 0 : RETRY_AFTER_MS);
         return;
     }
-    s->chat = chat;
-    s->service = jwt_has_scope(&claims, "service");
-    s->user_len = (uint8_t)claims.sub_len;
-    s->device_len = (uint8_t)claims.device_len;
-    memcpy(s->user, claims.sub, claims.sub_len);
-    memcpy(s->device, claims.device, claims.device_len);
-    s->user_hash = chat->router.hash(chat->router.owner, s->user, s->user_len);
     err = ws_socket_upgrade(context, req, accept, &ops, s);
     if (err) {
         memory_free(s);
@@ -241,4 +427,27 @@ void chat_ws_begin(struct chat_http *chat, struct ws_context *context, h2o_req_t
         return;
     }
     chat->open_count++;
+}
+
+uint8_t *chat_ws_room(struct chat_ws *door, size_t len)
+{
+    if (len <= door->room_bytes)
+        return door->room;
+    uint8_t *room = memory_realloc(door->room, len);
+    if (!room)
+        return NULL;
+    door->room = room;
+    door->room_bytes = len;
+    return room;
+}
+
+void chat_ws_init(struct chat_ws *door, struct chat_http *chat, struct live *live)
+{
+    *door = (struct chat_ws){.chat = chat, .live = live};
+}
+
+void chat_ws_dispose(struct chat_ws *door)
+{
+    memory_free(door->room);
+    *door = (struct chat_ws){0};
 }

@@ -103,7 +103,7 @@ static int check_handshake(h2o_req_t *req, char accept[WS_ACCEPT_BYTES + 1])
 
 static void answer_ws_echo(struct http_server *server, h2o_req_t *req)
 {
-    static const struct ws_socket_ops echo = {echo_message, echo_closed};
+    static const struct ws_socket_ops echo = {.message = echo_message, .closed = echo_closed};
     char accept[WS_ACCEPT_BYTES + 1];
     int err = check_handshake(req, accept);
     if (!err)
@@ -119,7 +119,7 @@ static void answer_chat_ws(struct http_server *server, h2o_req_t *req)
     if (err)
         http_reply_error(req, err, 0);
     else
-        chat_ws_begin(server->options.chat, &server->ws, req, accept);
+        chat_ws_begin(server->options.chat_ws, &server->ws, req, accept);
 }
 
 static const struct route routes[] = {
@@ -232,5 +232,14 @@ void http_server_shut_down(struct http_server *server)
 {
     (void)server->config.http1.callbacks.foreach_request(&server->context, end_idle, NULL);
     h2o_context_request_shutdown(&server->context);
-    ws_context_close_all(&server->ws, WS_CODE_GOING_AWAY);
+}
+
+uint32_t http_server_socket_count(const struct http_server *server)
+{
+    return server->ws.socket_count;
+}
+
+uint32_t http_server_leave(struct http_server *server, uint32_t count_max)
+{
+    return ws_context_leave(&server->ws, count_max);
 }

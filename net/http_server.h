@@ -12,6 +12,7 @@
 #include <h2o.h>
 
 #include "net/chat_http.h"
+#include "net/chat_ws.h"
 #include "net/ws_socket.h"
 #include "src/base/base.h"
 
@@ -20,6 +21,7 @@ struct http_server;
 struct http_server_options {
     h2o_loop_t *loop;
     struct chat_http *chat;      /* outlives the server */
+    struct chat_ws *chat_ws;     /* outlives the server */
     bool test_endpoints;         /* /test/http-echo and /test/ws-echo, for conformance suites */
     uint32_t body_bytes_max;     /* of a request; more is answered with 413 */
     uint32_t request_timeout_ms; /* head, body and idle keep-alive */
@@ -34,7 +36,10 @@ void http_server_destroy(struct http_server **server);
 void http_server_accept(struct http_server *server, h2o_socket_t *socket);
 /* At the end of each loop turn. */
 void http_server_flush(struct http_server *server);
-/* Ends idle connections, others after their request, and WebSockets with 1001. */
+/* Ends idle connections, others after their request. */
 void http_server_shut_down(struct http_server *server);
+/* WebSockets that are open; and asks up to so many of them, not asked yet, to leave. Returns how many. */
+uint32_t http_server_socket_count(const struct http_server *server);
+uint32_t http_server_leave(struct http_server *server, uint32_t count_max);
 
 #endif

@@ -20,7 +20,8 @@
 
 #define WS_SOCKET_MAGIC 0x77735331u
 
-enum { OUT_BYTES_FIRST = 512 };
+/* Silence is counted in visits, two in ping_after_ms. */
+enum { OUT_BYTES_FIRST = 512, VISITS_A_PING = 2, PINGS_MAX = 2 };
 
 enum ws_state { WS_UPGRADING, WS_OPEN, WS_CLOSING, WS_LINGER };
 
@@ -31,8 +32,8 @@ struct ws_bytes {
 
 struct ws_socket {
     uint32_t magic;
-    uint8_t state;
-    bool is_dirty, is_writing;
+    uint8_t state, bucket, silent_visits;
+    bool is_dirty, is_writing, is_leaving, wants_drain, is_held;
     struct ws_context *context;
     h2o_socket_t *socket;
     const struct ws_socket_ops *ops;
@@ -51,24 +52,13 @@ static struct ws_socket *checked(void *p)
     return ws;
 }
 
-void ws_context_init(struct ws_context *context, h2o_loop_t *loop, const struct ws_context_options *options)
-{
-    *context = (struct ws_context){.options = *options, .loop = loop};
-    h2o_timeout_init(loop, &context->linger, options->linger_ms);
-}
-
-void ws_context_dispose(struct ws_context *context)
-{
-    parley_assert(context->socket_count == 0);
-    h2o_timeout_dispose(context->loop, &context->linger);
-}
-
 static void link_into(struct ws_context *context, struct ws_socket *ws)
 {
-    ws->next = context->all;
+    ws->bucket = (uint8_t)(context->next_bucket++ % WS_BUCKET_COUNT);
+    ws->next = context->all[ws->bucket];
     if (ws->next)
         ws->next->prev = ws;
-    context->all = ws;
+    context->all[ws->bucket] = ws;
     context->socket_count++;
 }
 
@@ -76,7 +66,7 @@ static void unlink_from(struct ws_context *context, struct ws_socket *ws)
 {
     if (ws->next)
         ws->next->prev = ws->prev;
-    *(ws->prev ? &ws->prev->next : &context->all) = ws->next;
+    *(ws->prev ? &ws->prev->next : &context->all[ws->bucket]) = ws->next;
     context->socket_count--;
     for (struct ws_socket **at = &context->dirty; ws->is_dirty && *at; at = &(*at)->next_dirty)
         if (*at == ws) {
@@ -164,17 +154,26 @@ static void start_linger_time(struct ws_socket *ws)
     h2o_timeout_link(ws->context->loop, &ws->context->linger, &ws->linger);
 }
 
-static void begin_close(struct ws_socket *ws, unsigned code)
+static void on_read(h2o_socket_t *socket, const char *err);
+
+static void begin_close_because(struct ws_socket *ws, unsigned code, const char *reason)
 {
+    struct span why = {(const uint8_t *)reason, strlen(reason)};
     if (ws->state > WS_OPEN)
         return;
     ws->state = WS_CLOSING;
+    if (ws->is_held)
+        h2o_socket_read_start(ws->socket, on_read); /* to hear the peer's end */
     start_linger_time(ws);
     /* The close frame may exceed out_bytes_max by its few bytes: a slow reader must still be told. */
     if (reserve(&ws->filling, WS_CLOSE_FRAME_BYTES_MAX) == 0)
-        ws->filling.len +=
-            (uint32_t)ws_frame_encode_close(ws->filling.data + ws->filling.len, code, (struct span){0});
+        ws->filling.len += (uint32_t)ws_frame_encode_close(ws->filling.data + ws->filling.len, code, why);
     mark_dirty(ws);
+}
+
+static void begin_close(struct ws_socket *ws, unsigned code)
+{
+    begin_close_because(ws, code, "");
 }
 
 void ws_socket_close(struct ws_socket *ws, enum ws_close_code code)
@@ -182,10 +181,82 @@ void ws_socket_close(struct ws_socket *ws, enum ws_close_code code)
     begin_close(ws, code);
 }
 
-void ws_context_close_all(struct ws_context *context, enum ws_close_code code)
+uint32_t ws_socket_queued_bytes(const struct ws_socket *ws)
 {
-    for (struct ws_socket *ws = context->all; ws; ws = ws->next)
-        begin_close(ws, code);
+    return ws->filling.len + ws->writing.len;
+}
+
+/* The next flush tells when there is nothing to write. */
+void ws_socket_await_drain(struct ws_socket *ws)
+{
+    ws->wants_drain = true;
+    mark_dirty(ws);
+}
+
+static void leave(struct ws_socket *ws)
+{
+    ws->is_leaving = true;
+    if (ws->state == WS_OPEN && ws->ops->leave)
+        ws->ops->leave(ws->owner);
+    else
+        begin_close(ws, WS_CODE_GOING_AWAY);
+}
+
+uint32_t ws_context_leave(struct ws_context *context, uint32_t count_max)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < WS_BUCKET_COUNT; i++)
+        for (struct ws_socket *ws = context->all[i]; ws && count < count_max; ws = ws->next)
+            if (!ws->is_leaving) {
+                leave(ws);
+                count++;
+            }
+    return count;
+}
+
+/* -- the clock */
+
+static void visit(struct ws_socket *ws)
+{
+    if (ws->state != WS_OPEN)
+        return;
+    if (ws->ops->tick)
+        ws->ops->tick(ws->owner);
+    if (++ws->silent_visits <= VISITS_A_PING || ws->silent_visits % VISITS_A_PING == 0)
+        return;
+    if (ws->silent_visits / VISITS_A_PING > PINGS_MAX)
+        begin_close_because(ws, WS_CODE_GOING_AWAY, "no answer to pings");
+    else if (ws_socket_send(ws, WS_PING, (struct span){0}) == -PARLEY_ERR_NOMEM)
+        begin_close(ws, WS_CODE_TRY_LATER); /* a full buffer will tell as well that nobody reads */
+}
+
+static void on_visit(h2o_timeout_entry_t *entry)
+{
+    struct ws_context *context = H2O_STRUCT_FROM_MEMBER(struct ws_context, visit_entry, entry);
+    for (struct ws_socket *ws = context->all[context->next_visit++ % WS_BUCKET_COUNT]; ws; ws = ws->next)
+        visit(ws);
+    h2o_timeout_link(context->loop, &context->visit, entry);
+}
+
+void ws_context_init(struct ws_context *context, h2o_loop_t *loop, const struct ws_context_options *options)
+{
+    *context = (struct ws_context){.options = *options, .loop = loop};
+    h2o_timeout_init(loop, &context->linger, options->linger_ms);
+    if (!options->ping_after_ms)
+        return;
+    h2o_timeout_init(loop, &context->visit, options->ping_after_ms / VISITS_A_PING / WS_BUCKET_COUNT + 1);
+    context->visit_entry.cb = on_visit;
+    h2o_timeout_link(loop, &context->visit, &context->visit_entry);
+}
+
+void ws_context_dispose(struct ws_context *context)
+{
+    parley_assert(context->socket_count == 0);
+    h2o_timeout_dispose(context->loop, &context->linger);
+    if (!context->options.ping_after_ms)
+        return;
+    h2o_timeout_unlink(&context->visit_entry);
+    h2o_timeout_dispose(context->loop, &context->visit);
 }
 
 /* All is said: our side ends, the peer's end frees the connection. */
@@ -195,16 +266,27 @@ static void begin_linger(struct ws_socket *ws)
     (void)shutdown(h2o_socket_get_fd(ws->socket), SHUT_WR); /* when it fails, reading tells */
 }
 
+static void tell_drained(struct ws_socket *ws)
+{
+    if (!ws->wants_drain || ws->state != WS_OPEN)
+        return;
+    ws->wants_drain = false;
+    ws->ops->drained(ws->owner);
+}
+
 static void on_written(h2o_socket_t *socket, const char *err)
 {
     struct ws_socket *ws = checked(socket->data);
     ws->is_writing = false;
     memory_free(ws->writing.data);
     ws->writing = (struct ws_bytes){0};
-    if (err)
+    if (err) {
         drop(ws);
-    else if (ws->filling.len || ws->state == WS_CLOSING)
+        return;
+    }
+    if (ws->filling.len || ws->state == WS_CLOSING)
         mark_dirty(ws);
+    tell_drained(ws);
 }
 
 /* Swaps the buffers and starts the one write that h2o allows. */
@@ -215,6 +297,7 @@ static void flush(struct ws_socket *ws)
     if (ws->filling.len == 0) {
         if (ws->state == WS_CLOSING)
             begin_linger(ws);
+        tell_drained(ws);
         return;
     }
     parley_assert(!ws->writing.data);
@@ -272,7 +355,7 @@ static void parse(struct ws_socket *ws)
 {
     uint8_t *data = (uint8_t *)ws->socket->input->bytes;
     size_t len = ws->socket->input->size, at = 0;
-    while (ws->state == WS_OPEN) {
+    while (ws->state == WS_OPEN && !ws->is_held) {
         struct ws_event event;
         size_t took = ws_parser_feed(&ws->parser, data + at, len - at, &event);
         at += took;
@@ -286,9 +369,24 @@ static void parse(struct ws_socket *ws)
 static void on_read(h2o_socket_t *socket, const char *err)
 {
     struct ws_socket *ws = checked(socket->data);
+    ws->silent_visits = 0;
     if (err)
         drop(ws);
     else
+        parse(ws);
+}
+
+void ws_socket_hold(struct ws_socket *ws, bool held)
+{
+    if (ws->is_held == held)
+        return;
+    ws->is_held = held;
+    if (held) {
+        h2o_socket_read_stop(ws->socket);
+        return;
+    }
+    h2o_socket_read_start(ws->socket, on_read);
+    if (ws->socket->input->size)
         parse(ws);
 }
 
@@ -305,6 +403,8 @@ static void on_upgraded(void *data, h2o_socket_t *socket, size_t request_bytes)
     socket->data = ws;
     h2o_buffer_consume(&socket->input, request_bytes);
     h2o_socket_read_start(socket, on_read);
+    if (ws->state == WS_OPEN && ws->ops->opened)
+        ws->ops->opened(ws->owner, ws);
     if (socket->input->size) /* frames that came with the request */
         parse(ws);
     if (ws->state == WS_CLOSING)

@@ -299,11 +299,19 @@ static void settle(struct mailbox_peer *peer, enum mailbox_lane lane, uint32_t r
     }
 }
 
+static void tell_lagging(struct mailbox *box, uint16_t from, const struct mailbox_handler *handler)
+{
+    if (handler->lagging && mailbox_take_lagging(box, from))
+        handler->lagging(handler->owner, from);
+}
+
 static uint32_t drain_lane(struct mailbox *box, uint16_t from, enum mailbox_lane lane,
                            const struct mailbox_handler *handler)
 {
     struct mailbox_peer *peer = peer_of(box, from);
     uint32_t count = ring_queue_count(peer->in[lane]); /* what comes meanwhile waits: a drain ends */
+    if (lane == MAILBOX_LIVE)
+        tell_lagging(box, from, handler); /* counted first: a loss is told before what was sent behind it */
     for (uint32_t i = 0; i < count; i++) {
         struct ring_slot slot;
         bool popped = ring_queue_pop(peer->in[lane], &slot);
@@ -328,8 +336,7 @@ uint32_t mailbox_drain(struct mailbox *box, const struct mailbox_handler *handle
             continue;
         for (size_t i = 0; i < PARLEY_ARRAY_COUNT(order); i++)
             count += drain_lane(box, from, order[i], handler);
-        if (handler->lagging && mailbox_take_lagging(box, from))
-            handler->lagging(handler->owner, from);
+        tell_lagging(box, from, handler);
     }
     return count;
 }

@@ -36,7 +36,7 @@ struct mailbox_message {
 struct mailbox_handler {
     void *owner;
     void (*message)(void *owner, const struct mailbox_message *message);
-    /* Live messages of reactor `from` were lost: catch up from its log. NULL: the
+    /* Live messages of reactor `from` were lost, and what is handed over from now on may lie behind them: catch up. NULL: the
      * user asks mailbox_take_lagging before he sleeps, else mailbox_prepare_sleep keeps answering false. */
     void (*lagging)(void *owner, uint16_t from);
 };

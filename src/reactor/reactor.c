@@ -11,7 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <h2o/socket.h>
+#include <h2o.h>
 #include <liburing.h>
 #include <limits.h>
 #include <pthread.h>
@@ -256,20 +256,22 @@ static int32_t sleep_ms(const struct reactor *reactor)
     return wait_ms < SLEEP_MS_MAX ? (int32_t)wait_ms : SLEEP_MS_MAX;
 }
 
-/* A write that was done at once, outside of the loop's run, has its callback waiting in the loop, which would wait for
- * events first: until then the connection takes no next request. */
-static bool loop_has_work(const struct reactor *reactor)
+/* Writes that ended at once, outside of h2o's loop, have their callbacks waiting in it. Polling first would sleep over them;
+ * and h2o, which never polls with one waiting, would keep a socket registered for writing that writes no more, and assert. */
+static bool call_back_sockets(struct reactor *reactor)
 {
-    return reactor->loop->_pending_as_client || reactor->loop->_pending_as_server;
+    if (!reactor->loop->_pending_as_client && !reactor->loop->_pending_as_server)
+        return false;
+    h2o_timeout__do_post_callback(reactor->loop);
+    return true;
 }
 
-static int run_sockets(struct reactor *reactor)
+static int run_sockets(struct reactor *reactor, bool called_back)
 {
     struct mailbox *box = reactor->options.mailbox;
     io_uring_cq_eventfd_toggle(&reactor->ring, true);
     int32_t wait_ms = 0;
-    if (mailbox_prepare_sleep(box) && !ring_has_work(reactor) && !loop_has_work(reactor) &&
-        !reactor_stopping(reactor)) {
+    if (mailbox_prepare_sleep(box) && !ring_has_work(reactor) && !called_back && !reactor_stopping(reactor)) {
         wait_ms = sleep_ms(reactor);
         count(&reactor->sleeps, wait_ms != 0);
     }
@@ -295,11 +297,12 @@ static int run_turn(struct reactor *reactor)
           timer_wheel_advance(reactor->timers, reactor->now_ms, reactor->options.timer_work_max));
     if (hooks->on_turn_end)
         hooks->on_turn_end(hooks->owner);
+    bool called_back = call_back_sockets(reactor); /* what they left to do, the next turn's end does */
     mailbox_flush(reactor->options.mailbox);
     got = io_uring_submit(&reactor->ring);
     if (got < 0 && !ring_error_passes(got))
         return -PARLEY_ERR_IO;
-    return run_sockets(reactor);
+    return run_sockets(reactor, called_back);
 }
 
 static bool finished(struct reactor *reactor)

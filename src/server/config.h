@@ -38,6 +38,8 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "Open connections of one address (IPv6: one /64); more are closed at once. Behind a proxy all "        \
       "clients have his.")                                                                                   \
     X(BYTES, http, request_body_max, "1MiB", 1024, 1 << 24, "The longest request body.")                     \
+    X(DURATION, http, ws_ping_after, "30s", 100, 3600000,                                                    \
+      "Silence of a WebSocket until it is pinged; without an answer to two pings it is closed.")             \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \
       "Serve /test/http-echo and /test/ws-echo, for conformance suites and load generators.")                \
     X(BYTES, message, body_max, "64KiB", 1, 512 << 10, "The longest message.")                               \

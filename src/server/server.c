@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/chat_live.h"
 #include "net/http_server.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
@@ -15,8 +16,10 @@
 #include "src/reactor/reactor.h"
 #include "src/server/arena.h"
 #include "src/server/data_folder.h"
+#include "src/server/drain.h"
 #include "src/server/router.h"
 #include "src/server/secret.h"
+#include "src/session/live.h"
 #include "storage/file.h"
 #include "storage/reader_pool.h"
 
@@ -28,12 +31,15 @@ enum {
     WS_LINGER_MS = 2000,
     LEASE_MS = 5000,
     HOUSEKEEPING_MS = 1000, /* an idle reactor wakes to renew its shards' ceilings and write their marks */
+    DRAIN_STEP_MS = 20,
     SHARD_REQUESTS_MAX = 65536,
     CHAT_OPEN_MAX = 65536,
     PATH_BYTES = 4096,
 };
 _Static_assert(2 * HOUSEKEEPING_MS < LEASE_MS, "a ceiling is renewed before it is used up");
 _Static_assert(WS_OUT_BYTES_MAX >= 2 * WS_MESSAGE_BYTES_MAX, "the largest message fits behind another");
+_Static_assert(WS_OUT_BYTES_MAX > 6 * BODY_BYTES_MAX + (64 << 10),
+               "a body of escapes fits into an empty buffer");
 
 struct worker {
     struct server *server;
@@ -44,8 +50,10 @@ struct worker {
     struct shard **shards; /* by number, NULL where another reactor owns it */
     struct router router;
     struct chat_http chat;
+    struct chat_ws chat_ws;
+    struct live *live;
     struct wheel_timer housekeeping;
-    uint64_t drain_until_ms; /* 0: not draining */
+    struct drain drain;
 };
 
 struct server {
@@ -54,6 +62,8 @@ struct server {
     struct jwt_key key;
     struct mailbox_grid *grid;
     struct reader_pool *pool;
+    struct live_shared *live_shared;
+    drain_barrier quiet_count;
     struct worker *workers;
     uint32_t reactor_count, started_count;
     uint16_t port;
@@ -73,6 +83,30 @@ static void on_connection(void *owner, struct st_h2o_socket_t *socket, const str
     struct worker *w = owner;
     (void)peer;
     http_server_accept(w->http, socket);
+}
+
+static void on_applied(void *owner, const struct shard_effect *effect)
+{
+    struct worker *w = owner;
+    live_publish(w->live, effect->event, effect->pages, effect->page_count, effect->session);
+}
+
+static uint16_t reactor_of(void *owner, const struct id16 *key)
+{
+    struct worker *w = owner;
+    return router_reactor_of(&w->router, hash_shard(w->router.key, key, w->router.shard_count));
+}
+
+static int open_live(struct worker *w)
+{
+    struct live_options options = {.mailbox = w->router.mailbox,
+                                   .reactor_count = w->router.reactor_count,
+                                   .shared = w->server->live_shared,
+                                   .owner = w,
+                                   .reactor_of = reactor_of,
+                                   .room = chat_live_room,
+                                   .encode = chat_live_encode};
+    return live_create(&options, &w->live);
 }
 
 /* Nothing may be acknowledged any more, and what is in memory is no longer what the log says: end, and replay. */
@@ -149,6 +183,7 @@ static int open_shard(struct worker *w, uint32_t number)
         .request_count_max = SHARD_REQUESTS_MAX,
         .owner = w,
         .wake = wake_worker,
+        .on_applied = on_applied,
         .on_fatal = on_shard_fatal};
     err = shard_open(&options, &report, &w->shards[number]);
     if (err)
@@ -173,7 +208,8 @@ static void keep_house(struct wheel_timer *timer)
 {
     /* That the turn happens is all: its end does the rest. */
     struct worker *w = (struct worker *)((char *)timer - offsetof(struct worker, housekeeping));
-    timer_wheel_add(reactor_timers(w->reactor), timer, reactor_now_ms(w->reactor) + HOUSEKEEPING_MS);
+    uint64_t step_ms = drain_begun(&w->drain) ? DRAIN_STEP_MS : HOUSEKEEPING_MS;
+    timer_wheel_add(reactor_timers(w->reactor), timer, reactor_now_ms(w->reactor) + step_ms);
 }
 
 static int open_shards(struct worker *w)
@@ -188,6 +224,8 @@ static int open_shards(struct worker *w)
     w->router.shards = w->shards = memory_zalloc(server->folder.shard_count * sizeof(struct shard *));
     reader_pool_attach(server->pool, mailbox_index(w->router.mailbox), wake_worker, w);
     int err = w->shards ? file_layer_uring_create(reactor_ring(w->reactor), &w->files) : -PARLEY_ERR_NOMEM;
+    if (!err)
+        err = open_live(w);
     if (!err)
         err = reactor_add_ring_client(w->reactor, &client);
     for (uint32_t n = 0; n < server->folder.shard_count && !err; n++)
@@ -206,6 +244,12 @@ static void close_shards(struct worker *w)
     w->shards = NULL;
 }
 
+static void close_live(struct worker *w)
+{
+    chat_ws_dispose(&w->chat_ws);
+    live_destroy(&w->live);
+}
+
 static int open_doors(struct worker *w)
 {
     struct server *server = w->server;
@@ -215,14 +259,17 @@ static int open_doors(struct worker *w)
                              CHAT_OPEN_MAX);
     if (err)
         return err;
-    struct http_server_options http = {.loop = reactor_loop(w->reactor),
-                                       .chat = &w->chat,
-                                       .test_endpoints = o->http_test_endpoints,
-                                       .body_bytes_max = (uint32_t)o->http_request_body_max_bytes,
-                                       .request_timeout_ms = REQUEST_TIMEOUT_MS,
-                                       .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS},
-                                       .owner = w,
-                                       .ready = is_ready};
+    chat_ws_init(&w->chat_ws, &w->chat, w->live);
+    struct http_server_options http = {
+        .loop = reactor_loop(w->reactor),
+        .chat = &w->chat,
+        .chat_ws = &w->chat_ws,
+        .test_endpoints = o->http_test_endpoints,
+        .body_bytes_max = (uint32_t)o->http_request_body_max_bytes,
+        .request_timeout_ms = REQUEST_TIMEOUT_MS,
+        .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS, (uint32_t)o->http_ws_ping_after_ms},
+        .owner = w,
+        .ready = is_ready};
     err = http_server_create(&http, &w->http);
     if (err)
         goto dispose_chat;
@@ -258,6 +305,7 @@ static int on_start(void *owner, struct reactor *reactor)
         err = open_doors(w);
     if (err) {
         close_shards(w);
+        close_live(w);
         return err;
     }
     wheel_timer_init(&w->housekeeping, keep_house);
@@ -268,13 +316,16 @@ static int on_start(void *owner, struct reactor *reactor)
 static void on_message(void *owner, const struct mailbox_message *message)
 {
     struct worker *w = owner;
-    router_message(&w->router, message);
+    if (message->kind >= LIVE_KIND_FIRST)
+        live_mailbox_message(w->live, message);
+    else
+        router_message(&w->router, message);
 }
 
 static void on_lagging(void *owner, uint16_t from)
 {
-    (void)owner;
-    (void)from;
+    struct worker *w = owner;
+    live_lagging(w->live, from);
 }
 
 static void on_turn_end(void *owner)
@@ -284,6 +335,7 @@ static void on_turn_end(void *owner)
     for (uint32_t n = 0; n < w->server->folder.shard_count; n++)
         if (w->shards[n])
             shard_turn_end(w->shards[n]);
+    live_turn_end(w->live);
     http_server_flush(w->http);
 }
 
@@ -298,31 +350,41 @@ static uint32_t waiting_count(const struct worker *w)
 static bool may_stop(void *owner)
 {
     struct worker *w = owner;
+    struct server *server = w->server;
     uint64_t now = reactor_now_ms(w->reactor);
-    if (w->drain_until_ms == 0) {
-        w->drain_until_ms = now + w->server->config->server_shutdown_grace_ms;
+    if (!drain_begun(&w->drain)) {
+        drain_begin(&w->drain, now, server->config->server_shutdown_grace_ms,
+                    http_server_socket_count(w->http));
+        timer_wheel_add(reactor_timers(w->reactor), &w->housekeeping, now + DRAIN_STEP_MS);
         listener_stop(w->listener);
         http_server_shut_down(w->http);
-        http_server_flush(w->http);
-        for (uint32_t n = 0; n < w->server->folder.shard_count; n++)
+        for (uint32_t n = 0; n < server->folder.shard_count; n++)
             if (w->shards[n])
                 shard_stop_deriving(w->shards[n]);
     }
-    bool idle = listener_connection_count(w->listener) == 0 && waiting_count(w) == 0;
+    w->drain.told += http_server_leave(w->http, drain_due(&w->drain, now));
+    http_server_flush(w->http);
+    bool quiet = listener_connection_count(w->listener) == 0 && waiting_count(w) == 0;
+    if (quiet && drain_quiet(&w->drain, &server->quiet_count, server->started_count))
+        for (uint32_t i = 0; i < server->started_count; i++)
+            mailbox_wake(mailbox_grid_at(server->grid, (uint16_t)i));
     /* After a failed start there is not everybody to answer. */
-    bool home = atomic_load(&w->server->asks) == 0 || w->server->started_count < w->server->reactor_count;
-    return (idle && home) || now >= w->drain_until_ms;
+    bool home = atomic_load(&server->asks) == 0 || server->started_count < server->reactor_count;
+    return drain_over(&w->drain, now, &server->quiet_count, home ? server->started_count : UINT32_MAX);
 }
 
 static void on_stop(void *owner)
 {
     struct worker *w = owner;
+    struct mailbox_handler last = {w, on_message, on_lagging};
     timer_wheel_cancel(reactor_timers(w->reactor), &w->housekeeping);
+    (void)mailbox_drain(w->router.mailbox, &last); /* parcels that nobody waits for any more */
     close_shards(w);
     /* Connections that outlived the drain still point to these; the process ends next and takes them with it. */
     if (listener_connection_count(w->listener) != 0 || w->chat.open_count != 0)
         return;
     http_server_destroy(&w->http);
+    close_live(w);
     chat_http_dispose(&w->chat);
     listener_destroy(&w->listener);
 }
@@ -367,6 +429,7 @@ int server_stop(struct server **at)
         reactor_destroy(&server->workers[i].reactor);
     reader_pool_destroy(&server->pool);
     mailbox_grid_destroy(&server->grid);
+    live_shared_destroy(&server->live_shared);
     data_folder_close(&server->folder);
     memory_free(server->workers);
     memory_free(server);
@@ -423,6 +486,8 @@ int server_start(const struct config *config, struct server **out, char text[SER
     err = server->workers ? mailbox_grid_create(&mail, &server->grid) : -PARLEY_ERR_NOMEM;
     if (!err)
         err = reader_pool_create(&pool, &server->pool);
+    if (!err)
+        err = live_shared_create((uint16_t)server->reactor_count, &server->live_shared);
     if (err)
         goto close_folder;
     for (uint32_t i = 0; i < server->reactor_count; i++) {
@@ -438,6 +503,7 @@ int server_start(const struct config *config, struct server **out, char text[SER
     return 0;
 
 close_folder:
+    reader_pool_destroy(&server->pool);
     mailbox_grid_destroy(&server->grid);
     memory_free(server->workers);
     data_folder_close(&server->folder);

@@ -596,6 +596,7 @@ def test_a_browser_sends_over_a_websocket(server, users):
     async def talk():
         url = "ws://127.0.0.1:%d/v1/ws?access_token=%s" % (server.port, mint(server, "ann"))
         async with websockets.connect(url, origin="http://127.0.0.1:%d" % server.port) as ws:
+            assert json.loads(await ws.recv())["type"] == "hello"
             await ws.send(json.dumps({"type": "send", "conversation": c, "client_msg_id": "2", "body": "from the browser"}))
             return json.loads(await ws.recv())
     ack = asyncio.run(talk())

@@ -16,6 +16,7 @@ def test_pipelined_sends_keep_their_order(tmp_path):
 
     async def talk():
         async with websockets.connect(url, extra_headers=ann) as ws:
+            assert json.loads(await ws.recv())["type"] == "hello"
             for n in range(500):
                 await ws.send(json.dumps({"type": "send", "conversation": c, "client_msg_id": "m%d" % n, "body": "b%d" % n}))
             acks = [json.loads(await ws.recv()) for _ in range(500)]
@@ -32,7 +33,8 @@ def test_pipelined_sends_keep_their_order(tmp_path):
                 await ws.send(bad if isinstance(bad, str) else json.dumps(bad))
                 assert json.loads(await ws.recv())["error"]["code"] == code
         service = token(server, "importer", "--scope", "service")["Authorization"].split()[1]
-        async with websockets.connect(url + "?access_token=" + service) as ws:
+        async with websockets.connect(url + "?live=false&access_token=" + service) as ws:
+            assert json.loads(await ws.recv())["type"] == "hello"
             await ws.send(json.dumps({"type": "send", "conversation": c, "client_msg_id": "z", "body": "as bob",
                                       "as": "bob", "created_at": "2004-11-15T12:18:00Z"}))
             assert json.loads(await ws.recv())["seq"] == 501

@@ -84,6 +84,7 @@ def test_what_is_served_is_described_and_nothing_else():
 
 def test_query_parameters_are_those_that_are_read():
     read = set(re.findall(r'\[CHAT_\w+\] = "(\w+)"', text_of("net/chat_http.c")))
+    read |= set(re.findall(r'query_param param = \{\.name = "(\w+)"\}', text_of("net/chat_ws.c")))
     described = {resolved(p)["name"] for path, item in SPEC["paths"].items()
                  for p in item.get("parameters", []) + [q for m in METHODS for q in item.get(m, {}).get("parameters", [])]
                  if resolved(p)["in"] == "query"}
