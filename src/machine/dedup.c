@@ -321,11 +321,13 @@ bool dedup_piece_at(const struct dedup *d, uint64_t from, struct dedup_piece *ou
         next = d->rows[row + 1].first_ordinal;
     if (d->applied < next)
         next = d->applied;
-    *out = (struct dedup_piece){.first_id = d->rows[row].first_id,
-                                .from = from,
-                                .next = next,
-                                .row_is_new = d->rows[row].first_ordinal == from,
-                                .segment = segment};
+    *out =
+        (struct dedup_piece){.first_id = d->rows[row].first_id,
+                             .from = from,
+                             .next = next,
+                             .row_is_new = d->rows[row].first_ordinal == from,
+                             .segment = segment,
+                             .segment_whole = from / DEDUP_SEGMENT_REWRITE != next / DEDUP_SEGMENT_REWRITE};
     return true;
 }
 
@@ -335,13 +337,34 @@ void dedup_piece_put_row(const struct dedup *d, const struct dedup_piece *piece,
         put_entry(w, entry_at(d, o));
 }
 
+static void put_operand(const struct dedup *d, uint64_t first_id, uint64_t from, uint64_t next,
+                        struct bytes_writer *w)
+{
+    bytes_put_u64(w, first_id);
+    bytes_put_u64(w, from);
+    bytes_put_u16(w, (uint16_t)(next - from));
+    for (uint64_t o = from; o < next; o++)
+        bytes_put_u32(w, *tag_at(d, o));
+}
+
 void dedup_piece_put_filter(const struct dedup *d, const struct dedup_piece *piece, struct bytes_writer *w)
 {
-    bytes_put_u64(w, piece->first_id);
-    bytes_put_u64(w, piece->from);
-    bytes_put_u16(w, (uint16_t)(piece->next - piece->from));
-    for (uint64_t o = piece->from; o < piece->next; o++)
-        bytes_put_u32(w, *tag_at(d, o));
+    put_operand(d, piece->first_id, piece->from, piece->next, w);
+}
+
+void dedup_piece_put_segment(const struct dedup *d, const struct dedup_piece *piece, struct bytes_writer *w)
+{
+    uint64_t from = piece->segment * DEDUP_SEGMENT_ORDINALS;
+    uint32_t end = d->row_from + d->row_count;
+    if (from < d->base)
+        from = d->base;
+    for (uint32_t row = row_of(d, from); from < piece->next; row++) {
+        uint64_t next = row + 1 < end ? d->rows[row + 1].first_ordinal : piece->next;
+        if (next > piece->next)
+            next = piece->next;
+        put_operand(d, d->rows[row].first_id, from, next, w);
+        from = next;
+    }
 }
 
 void dedup_stored(struct dedup *d, uint64_t below, uint32_t keep)

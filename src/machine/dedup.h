@@ -25,6 +25,9 @@ enum {
     DEDUP_ROW_BYTES_MAX = DEDUP_ROW_ENTRIES_MAX * DEDUP_ENTRY_BYTES,
     DEDUP_SEGMENT_ORDINALS = 4096,
     DEDUP_OPERAND_BYTES_MAX = 18 + 4 * DEDUP_ROW_ENTRIES_MAX,
+    DEDUP_SEGMENT_BYTES_MAX = 4 * DEDUP_SEGMENT_ORDINALS + 18 * (DEDUP_SEGMENT_ORDINALS / 32),
+    DEDUP_SEGMENT_REWRITE =
+        256, /* so many ordinals behind the last rewriting, a filter row is written whole */
     DEDUP_ENTRIES_LIMIT = 1 << 24 /* what entries_max may be at most */
 };
 
@@ -88,6 +91,7 @@ struct dedup_piece {
     uint64_t first_id, from, next;
     bool row_is_new;
     uint64_t segment;
+    bool segment_whole; /* its filter row has gathered operands enough: put it whole */
 };
 bool dedup_piece_at(const struct dedup *d, uint64_t from, struct dedup_piece *out);
 void dedup_piece_put_row(const struct dedup *d, const struct dedup_piece *piece, struct bytes_writer *w);
@@ -98,6 +102,8 @@ void dedup_stale_segments(const struct dedup *d, uint64_t *from, uint64_t *to);
 size_t dedup_bytes(const struct dedup *d);
 /* The bounds as they are now are in the store, and its stale filter rows are gone. */
 void dedup_bounds_stored(struct dedup *d);
+/* The whole filter row, up to the piece's end; at most DEDUP_SEGMENT_BYTES_MAX. */
+void dedup_piece_put_segment(const struct dedup *d, const struct dedup_piece *piece, struct bytes_writer *w);
 /* Everything below the ordinal is in the store; entries beyond the newest `keep` may leave memory. */
 void dedup_stored(struct dedup *d, uint64_t below, uint32_t keep);
 

@@ -306,7 +306,10 @@ void derive_serve(struct shard *s, struct shard_request *request)
 void derive_answer(struct shard *s, struct shard_request *request, const struct id16 *user, uint64_t position)
 {
     struct line *line = s->derive ? &s->derive->lines[shard_of(s, user)] : NULL;
-    if (!line || line->asked > position || s->derive->stopped) {
+    /* When the destination waits for more and there is none, it has everything that concerns it. */
+    bool has_all =
+        line && line->hanging && !line->reading && line->len == 0 && line->hanging->derive.from >= line->from;
+    if (!line || has_all || line->asked > position || s->derive->stopped) {
         request->done(request);
         return;
     }

@@ -157,6 +157,25 @@ static void put_chunk(struct store_batch *batch, const struct id16 *id, const st
         store_batch_append(batch, where, chunk_unstored(chunk));
 }
 
+static void put_filter(struct store_batch *batch, const struct conversation *c,
+                       const struct dedup_piece *piece)
+{
+    uint8_t key[ROWS_CHUNK_KEY_BYTES], room[DEDUP_SEGMENT_BYTES_MAX];
+    struct bytes_writer w = bytes_writer_of(room, sizeof room);
+    if (piece->segment_whole)
+        dedup_piece_put_segment(&c->dedup, piece, &w);
+    else
+        dedup_piece_put_filter(&c->dedup, piece, &w);
+    parley_assert(!w.failed);
+    key_of(&c->id, piece->segment, key);
+    struct store_key where = at(STORE_FILTERS, 0, key, sizeof key);
+    struct span row = {room, bytes_writer_len(&w)};
+    if (piece->segment_whole)
+        store_batch_put(batch, where, row);
+    else
+        store_batch_append(batch, where, row);
+}
+
 static void put_dedup(struct store_batch *batch, const struct conversation *c)
 {
     const struct dedup *d = &c->dedup;
@@ -172,12 +191,7 @@ static void put_dedup(struct store_batch *batch, const struct conversation *c)
             store_batch_put(batch, where, row);
         else
             store_batch_append(batch, where, row);
-        w = bytes_writer_of(room, sizeof room);
-        dedup_piece_put_filter(d, &piece, &w);
-        parley_assert(!w.failed);
-        key_of(&c->id, piece.segment, key);
-        store_batch_append(batch, at(STORE_FILTERS, 0, key, sizeof key),
-                           (struct span){room, bytes_writer_len(&w)});
+        put_filter(batch, c, &piece);
     }
     uint64_t stale, kept;
     for (dedup_stale_segments(d, &stale, &kept); stale < kept; stale++) {

@@ -53,7 +53,7 @@ void shard_turn_end(struct shard *s)
     if (s->failed)
         return;
     store_poll(s->store);
-    shard_write_back(s, false);
+    shard_write_back(s);
     shard_evict(s);
     shard_trim(s);
     derive_turn(s);

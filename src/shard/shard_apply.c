@@ -91,11 +91,11 @@ int shard_replay_record(void *owner, uint64_t position, uint32_t count, struct s
 {
     struct shard *s = owner;
     int err = apply_record(s, position, count, bytes, true, 0);
-    if (!err) {
-        shard_write_back(s, true);
+    if (!err)
+        err = shard_write_back_replayed(s);
+    if (!err)
         shard_evict(s);
-    }
-    return err ? err : s->failed ? -PARLEY_ERR_IO : 0;
+    return err;
 }
 
 /* -- pending records */
@@ -140,19 +140,6 @@ void shard_pending_put(struct shard *s, uint64_t position, uint64_t session, uin
 
 /* -- answers */
 
-void shard_answer(struct shard *s, struct shard_request *request, uint64_t waits_for_id)
-{
-    if (waits_for_id <= s->applied_id) {
-        request->done(request);
-        return;
-    }
-    request->waits_for_id = waits_for_id;
-    request->next = NULL;
-    *s->waiting_tail = request;
-    s->waiting_tail = &request->next;
-    s->waiting_count++;
-}
-
 /* Whose list must show what the command did before it is answered. */
 static const struct id16 *listed_user(const struct command *c)
 {
@@ -169,6 +156,19 @@ static void answer_applied(struct shard *s, struct shard_request *request)
         derive_answer(s, request, listed_user(&request->command), request->waits_for_position);
     else
         request->done(request);
+}
+
+void shard_answer(struct shard *s, struct shard_request *request, uint64_t waits_for_id)
+{
+    if (waits_for_id <= s->applied_id) {
+        answer_applied(s, request);
+        return;
+    }
+    request->waits_for_id = waits_for_id;
+    request->next = NULL;
+    *s->waiting_tail = request;
+    s->waiting_tail = &request->next;
+    s->waiting_count++;
 }
 
 void shard_release(struct shard *s, bool all)

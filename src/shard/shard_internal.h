@@ -58,6 +58,7 @@ struct shard {
     uint64_t loads_seen; /* by the eviction */
     bool pressed;        /* by a source of derivation: flush, and say so */
     bool failed, closing;
+    bool evict_stuck; /* memory is over its limit, and nothing was free to go */
 };
 
 void shard_fail(struct shard *s, int err, const char *what);
@@ -95,7 +96,9 @@ void shard_read_end(struct shard_request *request);
 void shard_serve_list(struct shard *s, struct shard_request *request);
 
 /* shard_upkeep.c: write-back, eviction, persisted redo and trimming. */
-void shard_write_back(struct shard *s, bool replay);
+void shard_write_back(struct shard *s);
+/* May wait for the store: in a replay only. -PARLEY_ERR_DISK_FULL, -PARLEY_ERR_IO: it takes nothing. */
+PARLEY_MUST_USE int shard_write_back_replayed(struct shard *s);
 void shard_evict(struct shard *s);
 void shard_trim(struct shard *s);
 /* What holds it is to be written back, flushed, and, where it is another shard's, pressed for. */

@@ -93,6 +93,12 @@ static int decide(struct shard *s, struct desk *desk, struct object *anchor, con
     return -PARLEY_ERR_INTERNAL;
 }
 
+/* Its answer waits until the user's list shows it. */
+static bool changes_lists(const struct command *command)
+{
+    return command->kind == COMMAND_CREATE || command->kind == COMMAND_ADD;
+}
+
 /* Appends the verdict's record; on error nothing has changed but ids that were drawn. */
 static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, struct shard_request *request)
 {
@@ -110,8 +116,7 @@ static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, s
         return err;
     machine_decided(&desk->view, verdict, position);
     shard_pending_put(s, position, request->session, verdict->event_count, record);
-    bool lists = request->command.kind == COMMAND_CREATE || request->command.kind == COMMAND_ADD;
-    request->waits_for_position = lists ? position : 0;
+    request->waits_for_position = changes_lists(&request->command) ? position : 0;
     for (uint32_t i = 0; i < desk->node_count; i++)
         desk->nodes[i]->busy_until = position + verdict->event_count;
     return 0;
@@ -141,6 +146,9 @@ static int serve_command(struct shard *s, struct object *anchor, struct shard_re
         parley_assert(verdict.kind == VERDICT_REFUSED || verdict.kind == VERDICT_DUPLICATE);
         err = verdict.kind == VERDICT_REFUSED ? verdict.error : 0;
         request->duplicate = verdict.kind == VERDICT_DUPLICATE;
+        if (request->duplicate && changes_lists(&request->command)) /* not less than the first answer */
+            request->waits_for_position =
+                verdict.basis ? anchor->is.conversation->ahead_position : anchor->is.conversation->position;
         request->id = verdict.id;
         request->seq = verdict.seq;
         *waits_for_id = verdict.basis;

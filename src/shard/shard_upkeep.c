@@ -9,9 +9,9 @@ enum {
     IDLE_MS = 1000, /* without an event: then what is dirty is written though there is little of it */
     PERSISTED_EVERY_MS = 1000,
     FLUSH_EVERY_MS = 5000,
-    EVICT_STEPS = 64,       /* a turn, and two more for each object that came since the last */
-    WAIT_US = 200,          /* where waiting is allowed: replay and close */
-    CLOSE_TRIES_MAX = 50000 /* ten seconds without one batch written: the log has it all anyway */
+    EVICT_STEPS = 64, /* a turn, and two more for each object that came since the last */
+    WAIT_US = 200,    /* where waiting is allowed: replay and close */
+    TRIES_MAX = 50000 /* ten seconds there without one batch written: give up, the log has it all */
 };
 
 bool shard_log_is_long(const struct shard *s)
@@ -29,7 +29,7 @@ static bool wants_write_back(const struct shard *s)
         return true;
     if (writeback_lag_bytes(w, s->log_written) > s->options.log_bytes_max / 4)
         return true;
-    if (s->objects.bytes > s->options.memory_bytes_max)
+    if (s->evict_stuck) /* only what is dirty could still make room */
         return true;
     if (shard_log_is_long(s)) /* blocks are longer than what is in them: few events can fill it */
         return true;
@@ -44,25 +44,35 @@ static void step(struct shard *s)
         shard_fail(s, err, "the store does not take a batch");
 }
 
-void shard_write_back(struct shard *s, bool replay)
+void shard_write_back(struct shard *s)
 {
     if (!s->failed && writeback_can(&s->writeback) && wants_write_back(s))
         step(s);
-    if (!replay)
-        return;
+}
+
+int shard_write_back_replayed(struct shard *s)
+{
+    shard_write_back(s);
     store_poll(s->store);
-    while (!s->failed && s->writeback.dirty_bytes > s->options.dirty_bytes_max) {
+    uint64_t written = s->writeback.batches_written;
+    for (int tries = 0; !s->failed && s->writeback.dirty_bytes > s->options.dirty_bytes_max; tries++) {
+        if (tries == TRIES_MAX)
+            return store_pressure(s->store) == STORE_DISK_FULL ? -PARLEY_ERR_DISK_FULL : -PARLEY_ERR_IO;
         if (writeback_can(&s->writeback))
             step(s);
         usleep(WAIT_US);
         store_poll(s->store);
+        if (s->writeback.batches_written != written)
+            tries = 0;
+        written = s->writeback.batches_written;
     }
+    return s->failed ? -PARLEY_ERR_IO : 0;
 }
 
 void shard_write_back_all(struct shard *s)
 {
     uint64_t written = s->writeback.batches_written;
-    for (int tries = 0; !s->failed && tries < CLOSE_TRIES_MAX; tries++) {
+    for (int tries = 0; !s->failed && tries < TRIES_MAX; tries++) {
         if (s->writeback.dirty_count == 0 && s->writeback.batch_count == 0)
             return;
         if (store_pressure(s->store) == STORE_DISK_FULL) /* the log keeps it until there is room */
@@ -96,7 +106,7 @@ static bool is_free(const struct shard *s, const struct object *node)
 
 void shard_evict(struct shard *s)
 {
-    uint64_t steps = EVICT_STEPS + 2 * (s->loads - s->loads_seen);
+    uint64_t steps = EVICT_STEPS + 2 * (s->loads - s->loads_seen), evictions = s->evictions;
     s->loads_seen = s->loads;
     for (; steps > 0 && s->objects.bytes > s->options.memory_bytes_max; steps--) {
         struct object *node = s->objects.used_oldest;
@@ -109,6 +119,7 @@ void shard_evict(struct shard *s)
             objects_used(&s->objects, node); /* not now: look at others first */
         }
     }
+    s->evict_stuck = steps == 0 && s->evictions == evictions;
 }
 
 /* -- trimming */
