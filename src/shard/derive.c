@@ -50,8 +50,9 @@ struct feed {
     struct shard *shard;
     struct shard_request question;
     uint64_t offset, persisted, persisted_found, writing;
-    bool asking, written_out;  /* a question is out; a batch is under way */
-    struct store_batch *batch; /* not taken by the store yet */
+    bool asking, written_out;    /* a question is out; a batch is under way */
+    bool behind, writing_behind; /* since the start it has not caught up yet */
+    struct store_batch *batch;   /* not taken by the store yet */
     uint64_t retry_ms;
 };
 
@@ -59,6 +60,8 @@ struct derive {
     uint32_t count, out_count; /* questions that are out */
     struct line *lines;
     struct feed *feeds;
+    uint32_t behind_count;                     /* feeds */
+    struct shard_request *lists, **lists_tail; /* wait until there are none */
     bool stopped;
 };
 
@@ -185,6 +188,7 @@ static void answer_queue(struct line *line, uint64_t applied)
     request->page = (struct shard_page){
         .entries = line->queue, .len = line->len, .count = (uint32_t)(line->len / ENTRY_BYTES)};
     request->derive.next = applied;
+    request->derive.behind = false;
     line->queue = NULL;
     line->max = 0;
     queue_drop(line, applied);
@@ -275,7 +279,7 @@ static void serve_line(struct shard *s, struct line *line, uint64_t now_ms)
         answer(line, -PARLEY_ERR_CLOSING);
     else if (line->hanging->derive.from < line->from)
         read_log(line);
-    else if (line->len ||
+    else if (line->len || line->hanging->derive.behind ||
              (now_ms >= line->next_progress_ms && (applied > line->hanging->derive.from || presses(line))))
         answer_queue(line, applied);
 }
@@ -356,11 +360,51 @@ static int load_offset(struct store *store, uint32_t source, enum store_tier tie
 
 static void ask(struct shard *s, struct feed *feed);
 
+static void serve_lists(struct shard *s)
+{
+    struct derive *d = s->derive;
+    while (d->lists && (d->behind_count == 0 || d->stopped)) {
+        struct shard_request *request = d->lists;
+        d->lists = request->next;
+        if (!d->lists)
+            d->lists_tail = &d->lists;
+        s->waiting_count--;
+        if (d->behind_count == 0) {
+            shard_serve_list(s, request);
+        } else {
+            request->error = -PARLEY_ERR_CLOSING;
+            request->done(request);
+        }
+    }
+}
+
+bool derive_hold_list(struct shard *s, struct shard_request *request)
+{
+    struct derive *d = s->derive;
+    if (!d || d->behind_count == 0 || d->stopped)
+        return false;
+    request->next = NULL;
+    *d->lists_tail = request;
+    d->lists_tail = &request->next;
+    s->waiting_count++;
+    return true;
+}
+
+static void caught_up(struct feed *feed, bool behind)
+{
+    if (!feed->behind || behind)
+        return;
+    feed->behind = false;
+    feed->shard->derive->behind_count--;
+    serve_lists(feed->shard);
+}
+
 static void on_written(void *owner)
 {
     struct feed *feed = owner;
     feed->written_out = false;
     feed->offset = feed->writing;
+    caught_up(feed, feed->writing_behind);
     ask(feed->shard, feed);
 }
 
@@ -406,6 +450,7 @@ static int put_rows(struct feed *feed, const struct shard_page *page, uint64_t n
         store_batch_put(feed->batch, (struct store_key){STORE_META, 0, {offset, sizeof offset}},
                         (struct span){row, bytes_writer_len(&w)});
         feed->writing = next;
+        feed->writing_behind = feed->question.derive.behind;
     }
     return err;
 }
@@ -426,6 +471,8 @@ static void answered(struct shard_request *question)
         err = put_rows(feed, &question->page, question->derive.next);
         if (!err)
             write_out(s, feed);
+    } else if (!err) {
+        caught_up(feed, question->derive.behind);
     }
     memory_free(question->page.entries);
     if (err)
@@ -438,6 +485,7 @@ static void ask(struct shard *s, struct feed *feed)
         return;
     feed->question.derive.from = feed->offset;
     feed->question.derive.persisted = feed->persisted;
+    feed->question.derive.behind = feed->behind;
     feed->question.page = (struct shard_page){0};
     feed->asking = true;
     s->derive->out_count++;
@@ -492,6 +540,7 @@ void derive_stop(struct shard *s)
         serve_line(s, &d->lines[i], 0);
         release_waiting(s, &d->lines[i], true); /* they are committed; the rows follow after the next start */
     }
+    serve_lists(s);
 }
 
 int derive_open(struct shard *s, struct derive **out)
@@ -504,7 +553,8 @@ int derive_open(struct shard *s, struct derive **out)
     int err = d ? 0 : -PARLEY_ERR_NOMEM;
     if (err)
         return err;
-    d->count = count;
+    d->count = d->behind_count = count;
+    d->lists_tail = &d->lists;
     d->lines = memory_zalloc(count * sizeof *d->lines);
     d->feeds = memory_zalloc(count * sizeof *d->feeds);
     if (!d->lines || !d->feeds)
@@ -513,7 +563,7 @@ int derive_open(struct shard *s, struct derive **out)
         struct feed *feed = &d->feeds[i];
         d->lines[i] = (struct line){.shard = s, .destination = i, .from = s->writeback.applied};
         d->lines[i].waiting_tail = &d->lines[i].waiting;
-        *feed = (struct feed){.shard = s};
+        *feed = (struct feed){.shard = s, .behind = true};
         feed->question = (struct shard_request){.kind = SHARD_DERIVE,
                                                 .owner = feed,
                                                 .answered = answered,

@@ -43,6 +43,9 @@ uint64_t derive_floor(const struct shard *s);
 /* Source: answers the request when the row of the user at `position` is in his shard's store. */
 void derive_answer(struct shard *s, struct shard_request *request, const struct id16 *user,
                    uint64_t position);
+/* Destination: after a start it may lack rows that it had: until it has caught up with all sources, lists wait. False: it
+ * has, and the request is the caller's. */
+PARLEY_MUST_USE bool derive_hold_list(struct shard *s, struct shard_request *request);
 /* Destination: what is persisted; on a pool thread, then on the reactor. */
 PARLEY_MUST_USE int derive_load_persisted(struct shard *s);
 void derive_take_persisted(struct shard *s);

@@ -62,6 +62,8 @@ struct conversation_summary {
 struct derive_question {
     uint32_t source, destination; /* shards */
     uint64_t from, persisted, next;
+    bool
+        behind; /* question: say at once how far there is something; answer: there may be more than below `next` */
     bool press; /* answer: what the destination has not persisted keeps the source's log long */
 };
 

@@ -251,7 +251,8 @@ void shard_submit(struct shard *s, struct shard_request *request)
     request->reading = NULL;
     request->error = check_room(s, request);
     if (!request->error && request->kind == SHARD_LIST) {
-        shard_serve_list(s, request);
+        if (!derive_hold_list(s, request))
+            shard_serve_list(s, request);
         return;
     }
     if (!request->error)

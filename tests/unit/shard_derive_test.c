@@ -192,8 +192,6 @@ static void list(struct world *w, uint32_t user, bool found[CONVERSATIONS])
 
 static void check_lists(struct world *w)
 {
-    for (int i = 0; i < 300; i++) /* derivation comes to rest; more than a second goes by */
-        turn(w);
     for (uint32_t user = 0; user < USERS; user++) {
         bool found[CONVERSATIONS];
         list(w, user, found);
@@ -312,8 +310,11 @@ static void lists_are_what_the_owners_decided(void **state)
             else
                 w->member[c][user] = kind == COMMAND_ADD;
         }
-        if (round % 5 == 4)
-            crash(w);
+        if (round % 2)
+            crash(w); /* rows that were derived are lost with the memtables; the next lists have them all the same */
+        else
+            for (int i = 0; i < 300; i++) /* derivation comes to rest; more than a second goes by */
+                turn(w);
         check_lists(w);
     }
     assert_int_equal(w->fatal, 0);
