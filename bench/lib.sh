@@ -85,7 +85,7 @@ emit() { # NAME VALUE ...
     while [ $# -gt 1 ]; do
         name=$1 value=$2
         shift 2
-        width=$((${#name} < 10 ? 12 : ${#name} + 2))
+        width=$((${#name} < 12 ? 14 : ${#name} + 2))
         names+=$(printf "%${width}s" "$name")
         line+=$(printf "%${width}s" "$value")
         [[ $value =~ ^-?[0-9]+(\.[0-9]+)?$ ]] || value="\"$value\""
