@@ -23,6 +23,7 @@ build() {
     cmake --build --preset release --target parleyd parley load >/dev/null
 }
 
+mkdir -p "${BENCH_DIR:-build}"
 work=$(mktemp -d "${BENCH_DIR:-build}/bench-XXXXXX")
 end() {
     [ -z "$pid" ] || { kill "$pid" 2>/dev/null && wait "$pid"; } || true

@@ -306,6 +306,7 @@ int main(int argc, char **argv)
     l->seconds = 5;
     if (sodium_init() < 0 || !parse(l, argc, argv)) {
         fputs(help, stderr);
+        free(l);
         return 2;
     }
     allow_descriptors();
