@@ -35,6 +35,7 @@ ulimit -n "$(ulimit -Hn)"
 
 # Waits until the server says that it is ready; sets pid and port. Its log is $work/err.
 start() { # FLAGS
+    : >"$work/out"
     build/release/parleyd --server-data-dir "$work/data" --http-port 0 --http-test-endpoints true \
         "$@" ${flags[@]+"${flags[@]}"} >"$work/out" 2>"$work/err" &
     pid=$!
