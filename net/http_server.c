@@ -148,6 +148,8 @@ static void answer(struct http_server *server, h2o_req_t *req)
             http_reply_error_method(req, get ? "GET, HEAD" : routes[i].method);
         return;
     }
+    if (server->options.test_endpoints && http_test_answer(&server->options.test, req))
+        return;
     if (!chat_http_answer(server->options.chat, req))
         http_reply_error(req, PARLEY_ERR_NOT_FOUND, 0);
 }
@@ -174,6 +176,8 @@ int http_server_create(const struct http_server_options *options, struct http_se
     if (!server)
         return -PARLEY_ERR_NOMEM;
     server->options = *options;
+    if (options->test_endpoints)
+        http_test_prepare();
     h2o_config_init(&server->config);
     /* The packaged libh2o has open HTTP/2 holes. */
     server->config.http1.upgrade_to_http2 = 0;

@@ -13,6 +13,7 @@
 
 #include "net/chat_http.h"
 #include "net/chat_ws.h"
+#include "net/http_test.h"
 #include "net/ws_socket.h"
 #include "src/base/base.h"
 
@@ -22,12 +23,13 @@ struct http_server_options {
     h2o_loop_t *loop;
     struct chat_http *chat;      /* outlives the server */
     struct chat_ws *chat_ws;     /* outlives the server */
-    bool test_endpoints;         /* /test/http-echo and /test/ws-echo, for conformance suites */
+    bool test_endpoints;         /* /test/..., for conformance suites and bench */
     uint32_t body_bytes_max;     /* of a request; more is answered with 413 */
     uint32_t request_timeout_ms; /* head, body and idle keep-alive */
     struct ws_context_options ws;
     void *owner;
     bool (*ready)(void *owner); /* the answer of /ready */
+    struct http_test test;      /* with test_endpoints */
 };
 
 PARLEY_MUST_USE int http_server_create(const struct http_server_options *options, struct http_server **out);

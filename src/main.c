@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "src/base/error.h"
@@ -18,7 +19,24 @@ static void block_signals(sigset_t *stop)
     sigemptyset(stop);
     sigaddset(stop, SIGTERM);
     sigaddset(stop, SIGINT);
+    sigaddset(stop, SIGUSR1);
     parley_assert(pthread_sigmask(SIG_BLOCK, stop, NULL) == 0);
+}
+
+/* What the whole life took. Device bytes as the kernel counts them, in blocks of 512. */
+static void log_usage(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        return;
+    logger_line(LOGGER_INFO, "server_stopped",
+                logger_u64("device_write_bytes", (uint64_t)usage.ru_oublock * 512),
+                logger_u64("device_read_bytes", (uint64_t)usage.ru_inblock * 512),
+                logger_u64("cpu_user_ms",
+                           (uint64_t)usage.ru_utime.tv_sec * 1000 + (uint64_t)usage.ru_utime.tv_usec / 1000),
+                logger_u64("cpu_system_ms",
+                           (uint64_t)usage.ru_stime.tv_sec * 1000 + (uint64_t)usage.ru_stime.tv_usec / 1000),
+                logger_u64("memory_max_kib", (uint64_t)usage.ru_maxrss));
 }
 
 static int run(const struct config *config)
@@ -36,8 +54,14 @@ static int run(const struct config *config)
            server_port(server), server_reactor_count(server), server_shard_count(server),
            config->server_data_dir);
     fflush(stdout);
-    parley_assert(sigwait(&stop, &got) == 0);
+    for (;;) {
+        parley_assert(sigwait(&stop, &got) == 0);
+        if (got != SIGUSR1)
+            break;
+        server_log_counters(server);
+    }
     int err = server_stop(&server);
+    log_usage();
     if (err)
         fprintf(stderr, "parleyd: stopped by an error: %s\n", parley_err_text(err));
     return err ? EXIT_FAILURE : EXIT_SUCCESS;

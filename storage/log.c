@@ -66,6 +66,7 @@ struct log {
     bool in_flight, mark_in_flight, tick_wanted, appended, dead;
     uint64_t idle_since_ms;
     struct log_mark mark, mark_next;
+    struct log_counters counters;
 };
 
 static void log_check(const struct log *log)
@@ -154,6 +155,9 @@ static int start_block(struct log *log)
     if (segment != log->tail)
         advance_to_spare(log);
     log->tail->used += padded;
+    log->counters.blocks++;
+    log->counters.block_bytes += padded;
+    log->counters.padding_bytes += padded - LOG_BLOCK_HEADER_BYTES - h->payload_bytes;
     log_chain_advance(&log->chain, h);
     log->filling_block ^= 1;
     log->tick_wanted = false;
@@ -171,6 +175,7 @@ static void mark_done(void *owner, int result)
         fail(log, result, "the mark could not be written");
     else
         log->mark = log->mark_next;
+    log->counters.mark_bytes += LOG_BLOCK_ALIGN;
 }
 
 static bool mark_is_stale(const struct log *log)
@@ -223,6 +228,7 @@ static void tend_spare(struct log *log, uint64_t now_ms)
         return;
     log->spare_wanted = false;
     log->spare_err = err;
+    log->counters.zeroed_bytes += err == 0 ? log->spare->bytes : 0;
     /* No acknowledged byte depends on a file that never got its name: without space or memory, try anew. */
     if (err == -PARLEY_ERR_DISK_FULL || err == -PARLEY_ERR_NOMEM)
         log->spare_retry_ms = now_ms + SPARE_RETRY_MS;
@@ -273,6 +279,7 @@ int log_append(struct log *log, const void *record, size_t len, uint32_t event_c
     log->filling.event_count += event_count;
     log->filling.record_count++;
     log->appended = true;
+    log->counters.event_bytes += len;
     return 0;
 }
 
@@ -318,6 +325,11 @@ uint64_t log_bytes(const struct log *log)
 bool log_idle(const struct log *log)
 {
     return !log->in_flight && !log->mark_in_flight && (log->dead || !has_filling(log));
+}
+
+void log_counters_read(const struct log *log, struct log_counters *out)
+{
+    *out = log->counters;
 }
 
 int log_trim(struct log *log, uint64_t below)
@@ -493,6 +505,8 @@ static int adopt(struct log *log, const struct log_recovered *found, struct log_
     log->chain = found->chain;
     log->mark = found->mark;
     log->end = found->chain.position;
+    if (found->chain.number == 1) /* a new log: its first segment was made just now */
+        log->counters.zeroed_bytes = found->first->bytes;
     if (log->mark.ceiling > log->chain.ceiling)
         log->chain.ceiling = log->mark.ceiling;
     log->last = (struct log_block_header){.number = found->chain.number - 1,

@@ -70,6 +70,13 @@ uint64_t log_ceiling(const struct log *log); /* of the last durable block */
 uint64_t log_bytes(const struct log *log);   /* of kept segments */
 bool log_idle(const struct log *log);        /* nothing is in flight or waits to be written */
 
+/* Since log_open. Block bytes include padding; what is neither padding nor events is headers. */
+struct log_counters {
+    uint64_t event_bytes, blocks, block_bytes, padding_bytes, mark_bytes;
+    uint64_t zeroed_bytes; /* of segments that were made and taken */
+};
+void log_counters_read(const struct log *log, struct log_counters *out);
+
 /* One record; `data` is valid during the call. A negative answer ends the reading and is returned. */
 typedef int log_record_fn(void *owner, uint64_t position, uint32_t event_count, struct span data);
 /* Durable records from the one that holds `from` up to `to` (at most log_end when called).

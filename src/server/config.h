@@ -41,7 +41,7 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
     X(DURATION, http, ws_ping_after, "30s", 100, 3600000,                                                    \
       "Silence of a WebSocket until it is pinged; without an answer to two pings it is closed.")             \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \
-      "Serve /test/http-echo and /test/ws-echo, for conformance suites and load generators.")                \
+      "Serve /test/http-echo, ws-echo, static/N and counters, for conformance suites and load generators.")  \
     X(BYTES, message, body_max, "64KiB", 1, 512 << 10, "The longest message.")                               \
     X(DURATION, dedup, horizon, "7d", 60000, 31536000000,                                                    \
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \

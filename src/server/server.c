@@ -11,10 +11,12 @@
 #include "net/chat_live.h"
 #include "net/http_server.h"
 #include "src/base/error.h"
+#include "src/base/logger.h"
 #include "src/base/memory.h"
 #include "src/reactor/listener.h"
 #include "src/reactor/reactor.h"
 #include "src/server/arena.h"
+#include "src/server/counters.h"
 #include "src/server/data_folder.h"
 #include "src/server/drain.h"
 #include "src/server/router.h"
@@ -64,6 +66,7 @@ struct server {
     struct reader_pool *pool;
     struct live_shared *live_shared;
     drain_barrier quiet_count;
+    struct counters_board *counters;
     struct worker *workers;
     uint32_t reactor_count, started_count;
     uint16_t port;
@@ -76,6 +79,25 @@ static bool is_ready(void *owner)
 {
     struct worker *w = owner;
     return !atomic_load_explicit(&w->server->stopping, memory_order_relaxed);
+}
+
+static size_t write_counters(void *owner, char out[HTTP_TEST_COUNTERS_BYTES])
+{
+    _Static_assert((int)HTTP_TEST_COUNTERS_BYTES == (int)COUNTERS_JSON_BYTES,
+                   "one writes what the other has room for");
+    const struct worker *w = owner;
+    return counters_json(w->server->counters, out);
+}
+
+static void publish_counters(const struct worker *w)
+{
+    struct shard_counters now;
+    for (uint32_t n = 0; n < w->server->folder.shard_count; n++) {
+        if (!w->shards[n])
+            continue;
+        shard_counters_read(w->shards[n], &now);
+        counters_publish(w->server->counters, n, &now);
+    }
 }
 
 static void on_connection(void *owner, struct st_h2o_socket_t *socket, const struct sockaddr *peer)
@@ -142,6 +164,17 @@ static void wake_worker(void *owner)
     mailbox_wake(w->router.mailbox);
 }
 
+/* Nothing has moved yet: from the persisted redo on, everything was replayed. */
+static void log_opened(const struct shard *shard, uint32_t number, uint64_t took_ms)
+{
+    struct shard_counters now;
+    shard_counters_read(shard, &now);
+    logger_line(LOGGER_INFO, "shard_opened", logger_u64("shard", number),
+                logger_u64("redo", now.persisted_redo), logger_u64("end", now.applied),
+                logger_u64("events_replayed", now.applied - now.persisted_redo),
+                logger_u64("log_kept_bytes", now.log_bytes), logger_u64("took_ms", took_ms));
+}
+
 static int open_shard(struct worker *w, uint32_t number)
 {
     struct server *server = w->server;
@@ -185,7 +218,10 @@ static int open_shard(struct worker *w, uint32_t number)
         .wake = wake_worker,
         .on_applied = on_applied,
         .on_fatal = on_shard_fatal};
+    uint64_t began_ms = clock_monotonic_ms(clock_real());
     err = shard_open(&options, &report, &w->shards[number]);
+    if (!err)
+        log_opened(w->shards[number], number, clock_monotonic_ms(clock_real()) - began_ms);
     if (err)
         snprintf(server->text, sizeof server->text, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
                  report.text[0] ? report.text : parley_err_text(err), log_dir, report.file,
@@ -208,6 +244,7 @@ static void keep_house(struct wheel_timer *timer)
 {
     /* That the turn happens is all: its end does the rest. */
     struct worker *w = (struct worker *)((char *)timer - offsetof(struct worker, housekeeping));
+    publish_counters(w);
     uint64_t step_ms = drain_begun(&w->drain) ? DRAIN_STEP_MS : HOUSEKEEPING_MS;
     timer_wheel_add(reactor_timers(w->reactor), timer, reactor_now_ms(w->reactor) + step_ms);
 }
@@ -269,7 +306,8 @@ static int open_doors(struct worker *w)
         .request_timeout_ms = REQUEST_TIMEOUT_MS,
         .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS, (uint32_t)o->http_ws_ping_after_ms},
         .owner = w,
-        .ready = is_ready};
+        .ready = is_ready,
+        .test = {w, write_counters}};
     err = http_server_create(&http, &w->http);
     if (err)
         goto dispose_chat;
@@ -377,6 +415,7 @@ static void on_stop(void *owner)
 {
     struct worker *w = owner;
     struct mailbox_handler last = {w, on_message, on_lagging};
+    publish_counters(w);
     timer_wheel_cancel(reactor_timers(w->reactor), &w->housekeeping);
     (void)mailbox_drain(w->router.mailbox, &last); /* parcels that nobody waits for any more */
     close_shards(w);
@@ -413,6 +452,12 @@ static int worker_start(struct server *server, uint32_t index)
     return err;
 }
 
+void server_log_counters(const struct server *server)
+{
+    for (uint32_t n = 0; n < server->folder.shard_count; n++)
+        counters_log(server->counters, n);
+}
+
 int server_stop(struct server **at)
 {
     struct server *server = *at;
@@ -425,9 +470,12 @@ int server_stop(struct server **at)
         int err = reactor_join(server->workers[i].reactor);
         first = first ? first : err;
     }
+    if (server->started_count == server->reactor_count)
+        server_log_counters(server);
     for (uint32_t i = 0; i < server->started_count; i++)
         reactor_destroy(&server->workers[i].reactor);
     reader_pool_destroy(&server->pool);
+    counters_destroy(&server->counters);
     mailbox_grid_destroy(&server->grid);
     live_shared_destroy(&server->live_shared);
     data_folder_close(&server->folder);
@@ -488,6 +536,8 @@ int server_start(const struct config *config, struct server **out, char text[SER
         err = reader_pool_create(&pool, &server->pool);
     if (!err)
         err = live_shared_create((uint16_t)server->reactor_count, &server->live_shared);
+    if (!err)
+        err = counters_create(server->folder.shard_count, &server->counters);
     if (err)
         goto close_folder;
     for (uint32_t i = 0; i < server->reactor_count; i++) {
@@ -503,6 +553,7 @@ int server_start(const struct config *config, struct server **out, char text[SER
     return 0;
 
 close_folder:
+    counters_destroy(&server->counters);
     reader_pool_destroy(&server->pool);
     mailbox_grid_destroy(&server->grid);
     memory_free(server->workers);

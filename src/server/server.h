@@ -20,6 +20,8 @@ PARLEY_MUST_USE int server_start(const struct config *config, struct server **ou
 uint16_t server_port(const struct server *server);
 uint32_t server_shard_count(const struct server *server);
 uint32_t server_reactor_count(const struct server *server);
+/* One line of the log for each shard. From the main thread. */
+void server_log_counters(const struct server *server);
 /* Drains, joins and frees. The first error of a reactor, or 0. */
 int server_stop(struct server **server);
 

@@ -279,4 +279,6 @@ void shard_counters_read(const struct shard *s, struct shard_counters *out)
                                    .batches_written = s->writeback.batches_written,
                                    .batch_bytes_written = s->writeback.bytes_written,
                                    .flushes = s->flushes};
+    if (s->log)
+        log_counters_read(s->log, &out->log);
 }

@@ -88,6 +88,7 @@ uint32_t shard_waiting_count(const struct shard *shard); /* requests, and reads 
 struct shard_counters {
     uint64_t object_bytes, dirty_bytes, dirty_objects, log_bytes, redo, persisted_redo, applied;
     uint64_t loads, loads_from_disk, evictions, batches_written, batch_bytes_written, flushes;
+    struct log_counters log;
 };
 void shard_counters_read(const struct shard *shard, struct shard_counters *out);
 

@@ -278,6 +278,40 @@ static void one_write_commits_a_group(void **state)
     fixture_done(&f);
 }
 
+static void counters_add_up(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct log_counters c;
+    fixture_init(&f, 3);
+    must_open(&f);
+    settle(&f);
+    log_counters_read(f.log, &c);
+    assert_int_equal(c.zeroed_bytes, 2 * f.segment_bytes); /* the first and the spare */
+    assert_int_equal(c.event_bytes + c.blocks + c.block_bytes + c.padding_bytes, 0);
+    must_append(&f, 10);
+    must_append(&f, 5000);
+    settle(&f);
+    assert_int_equal(log_tick(f.log), 0);
+    settle(&f);
+    log_counters_read(f.log, &c);
+    assert_int_equal(c.event_bytes, 5010);
+    assert_int_equal(c.blocks, 2);
+    assert_int_equal(c.block_bytes, 3 * LOG_BLOCK_ALIGN);
+    /* 64 bytes of header for each block, 8 before each record */
+    assert_int_equal(c.padding_bytes, c.block_bytes - c.event_bytes - 2 * 64 - 2 * 8);
+    assert_int_equal(c.mark_bytes, 0);
+    f.now_ms += 1000;
+    settle(&f);
+    log_counters_read(f.log, &c);
+    assert_int_equal(c.mark_bytes, LOG_BLOCK_ALIGN);
+    log_close(&f.log);
+    must_open(&f);
+    log_counters_read(f.log, &c);
+    assert_int_equal(c.event_bytes + c.block_bytes + c.zeroed_bytes, 0); /* since it was opened */
+    fixture_done(&f);
+}
+
 static void ceilings_rise_and_survive(void **state)
 {
     (void)state;
@@ -930,6 +964,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_come_back_after_reopening),
         cmocka_unit_test(one_write_commits_a_group),
+        cmocka_unit_test(counters_add_up),
         cmocka_unit_test(ceilings_rise_and_survive),
         cmocka_unit_test(crashes_lose_nothing_acknowledged),
         cmocka_unit_test(flipped_bits_are_found),
