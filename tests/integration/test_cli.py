@@ -7,6 +7,8 @@ import signal
 import subprocess
 import threading
 
+import requests
+
 from client import Tail, User
 from conftest import Server
 from fake_server import FakeServer
@@ -73,6 +75,8 @@ def test_usage_is_taught():
     gone = parley("send", ID, "hello", "--token", "t", "--url", "http://127.0.0.1:1", status=1)
     assert "is parleyd running" in gone.stderr
     assert "no secret" in parley("token", "--sub", "ann", "--data", "/nonexistent", status=1).stderr
+    assert "no secret in /nowhere" in parley("token", "--sub", "ann", status=1, PARLEY_SERVER_DATA_DIR="/nowhere").stderr
+    assert "--sub USER is missing" in parley("token", status=2).stderr
 
 
 def test_create_send_and_history(tmp_path):
@@ -97,7 +101,8 @@ def test_create_send_and_history(tmp_path):
     assert [json.loads(x)["seq"] for x in run("history", made, "--json", "--after", first[0], "--limit", "2").stdout.splitlines()] == [2, 3]
     assert [json.loads(x)["seq"] for x in run("history", made, "--json", "--before", got[1]["id"]).stdout.splitlines()] == [1]
     assert len(run("history", made, "--all", "--json").stdout.splitlines()) == 7
-    assert "not_found" in run("history", ID, status=1).stderr
+    gone = run("history", ID, status=1).stderr
+    assert "not_found" in gone and "conversation list" in gone
     eve = parley("history", made, "--data", server.data, "--as", "eve", url=server.url, status=1)
     assert "not_member" in eve.stderr
     assert "bad_token" in parley("history", made, "--token", "x.y.z", url=server.url, status=1).stderr
@@ -161,6 +166,12 @@ def test_bad_lines_are_told_and_passed_over(tmp_path):
     nobody = parley("token", "--data", server.data, "--sub", "ann").stdout.strip()
     refused = parley("import", write(str(tmp_path / "x.jsonl"), lines[:1]), "--token", nobody, url=server.url, status=1)
     assert "--scope service" in refused.stderr
+    assert json.loads(parley("conversation", "list", "--token", nobody, "--json", url=server.url).stdout or "[]") == []
+    old = parley("token", "--data", server.data, "--sub", "importer", "--scope", "service", "--seconds", "1").stdout.strip()
+    while requests.get(server.url + "/v1/conversations", headers={"Authorization": "Bearer " + old}, timeout=30).status_code == 200:
+        pass
+    late = parley("import", path, "--token", old, url=server.url, status=1)
+    assert "token_expired" in late.stderr and "parley token --help" in late.stderr
     assert server.stop() == 0
 
 

@@ -1,7 +1,7 @@
 """The main job: a log of chat comes in through the public interface as the people who wrote it, and reads back the same.
 
-The log is made by look_alike.py. PARLEY_CORPUS=FILE.jsonl.gz takes the first conversations of a real one instead (a line:
-`conversation`, `time`, `sender`, `text`), PARLEY_CORPUS_MESSAGES (6000) at least that many."""
+The log is made by look_alike.py. CORPUS=FILE.jsonl.gz takes the first conversations of a real one instead (a line:
+`conversation`, `time`, `sender`, `text`), CORPUS_MESSAGES (6000) at least that many."""
 import gzip
 import itertools
 import json
@@ -33,8 +33,8 @@ def whole_conversations(path, messages):
 
 @pytest.fixture(scope="module")
 def lines():
-    real = os.environ.get("PARLEY_CORPUS")
-    made = list(whole_conversations(real, int(os.environ.get("PARLEY_CORPUS_MESSAGES", 6000))) if real else look_alike.lines())
+    real = os.environ.get("CORPUS")
+    made = list(whole_conversations(real, int(os.environ.get("CORPUS_MESSAGES", 6000))) if real else look_alike.lines())
     assert len(made) >= 5000 and len(by_conversation(made)) > 2
     return made
 

@@ -160,7 +160,8 @@ static int on_message(struct tail *t, const json_t *message, struct span text)
 
 static int on_event(const struct tail *t, const json_t *event)
 {
-    if (strcmp(json_words(event, "kind"), "removed") != 0 || strcmp(json_words(event, "target"), t->user) != 0)
+    if (strcmp(json_words(event, "kind"), "removed") != 0 ||
+        strcmp(json_words(event, "target"), t->user) != 0)
         return 0;
     fprintf(stderr, "parley: %s is not in the conversation any more\n", t->user);
     return -PARLEY_ERR_NOT_MEMBER;
