@@ -27,9 +27,9 @@ bool chat_get_id16(struct span hex, struct id16 *id)
     if (hex.len != ID_HEX_BYTES)
         return false;
     for (size_t i = 0; i < hex.len; i++) {
-        uint8_t v = digit_plus_one[hex.data[i]];
-        bad |= v == 0;
-        id->bytes[i / 2] = (uint8_t)(i % 2 ? id->bytes[i / 2] | (v - 1) : (v - 1) << 4);
+        uint8_t v = (uint8_t)(digit_plus_one[hex.data[i]] - 1); /* 255: no digit */
+        bad |= v > 15;
+        id->bytes[i / 2] = (uint8_t)(i % 2 ? id->bytes[i / 2] | v : v << 4);
     }
     return !bad;
 }

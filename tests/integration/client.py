@@ -1,7 +1,10 @@
-"""A user who talks to a server over HTTP."""
+"""A user who talks to a server over HTTP, and `parley tail`."""
 import itertools
+import json
 import os
+import signal
 import subprocess
+import threading
 import urllib.parse
 
 import requests
@@ -70,6 +73,34 @@ class User:
                 found[member["user"]] = member
             page = answer.json().get("next_page")
         return found
+
+
+class Tail:
+    """`parley tail --json` that runs; what it printed is in `messages`."""
+
+    def __init__(self, server, conversation, *words):
+        self.messages, self.news = [], threading.Condition()
+        self.process = subprocess.Popen([PARLEY, "tail", conversation, "--json", "--url", server.url, *words],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            with self.news:
+                self.messages.append(json.loads(line))
+                self.news.notify_all()
+
+    def wait_for(self, count):
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.messages) >= count, 120), (count, len(self.messages))
+
+    def stop(self):
+        """Ctrl-C; gives all that it printed."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(timeout=60) == 0
+        self.thread.join()
+        return self.messages
 
 
 def code(answer):

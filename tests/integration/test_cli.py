@@ -5,10 +5,14 @@ import os
 import random
 import signal
 import subprocess
-import time
+import threading
 
+import requests
+
+from client import Tail, User
 from conftest import Server
 from fake_server import FakeServer
+from proxy import Proxy
 
 PARLEY = os.environ.get("PARLEY", "build/release/parley")
 ID = "0123456789abcdef0123456789abcdef"
@@ -18,7 +22,7 @@ def parley(*words, status=0, url=None, input=None, **env):
     env = {"PATH": os.environ["PATH"], **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}, **env}
     if url:
         env["PARLEY_URL"] = url
-    done = subprocess.run([PARLEY, *words], capture_output=True, text=True, timeout=120, env=env, input=input)
+    done = subprocess.run([PARLEY, *words], capture_output=True, text=True, timeout=300, env=env, input=input)
     assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
     return done
 
@@ -71,6 +75,8 @@ def test_usage_is_taught():
     gone = parley("send", ID, "hello", "--token", "t", "--url", "http://127.0.0.1:1", status=1)
     assert "is parleyd running" in gone.stderr
     assert "no secret" in parley("token", "--sub", "ann", "--data", "/nonexistent", status=1).stderr
+    assert "no secret in /nowhere" in parley("token", "--sub", "ann", status=1, PARLEY_SERVER_DATA_DIR="/nowhere").stderr
+    assert "--sub USER is missing" in parley("token", status=2).stderr
 
 
 def test_create_send_and_history(tmp_path):
@@ -95,7 +101,8 @@ def test_create_send_and_history(tmp_path):
     assert [json.loads(x)["seq"] for x in run("history", made, "--json", "--after", first[0], "--limit", "2").stdout.splitlines()] == [2, 3]
     assert [json.loads(x)["seq"] for x in run("history", made, "--json", "--before", got[1]["id"]).stdout.splitlines()] == [1]
     assert len(run("history", made, "--all", "--json").stdout.splitlines()) == 7
-    assert "not_found" in run("history", ID, status=1).stderr
+    gone = run("history", ID, status=1).stderr
+    assert "not_found" in gone and "conversation list" in gone
     eve = parley("history", made, "--data", server.data, "--as", "eve", url=server.url, status=1)
     assert "not_member" in eve.stderr
     assert "bad_token" in parley("history", made, "--token", "x.y.z", url=server.url, status=1).stderr
@@ -159,32 +166,38 @@ def test_bad_lines_are_told_and_passed_over(tmp_path):
     nobody = parley("token", "--data", server.data, "--sub", "ann").stdout.strip()
     refused = parley("import", write(str(tmp_path / "x.jsonl"), lines[:1]), "--token", nobody, url=server.url, status=1)
     assert "--scope service" in refused.stderr
+    assert json.loads(parley("conversation", "list", "--token", nobody, "--json", url=server.url).stdout or "[]") == []
+    old = parley("token", "--data", server.data, "--sub", "importer", "--scope", "service", "--seconds", "1").stdout.strip()
+    while requests.get(server.url + "/v1/conversations", headers={"Authorization": "Bearer " + old}, timeout=30).status_code == 200:
+        pass
+    late = parley("import", path, "--token", old, url=server.url, status=1)
+    assert "token_expired" in late.stderr and "parley token --help" in late.stderr
     assert server.stop() == 0
 
 
 def test_kill_9_in_the_middle_of_an_import(tmp_path):
     server = Server(str(tmp_path))
-    port, lines = server.port, lines_of(30000, 40, 200, seed=7)
+    lines = lines_of(12000, 40, 200, seed=7)
     path = write(str(tmp_path / "chat.jsonl"), lines)
-    state = str(tmp_path / "state")
-    run = subprocess.Popen([PARLEY, "import", path, "--data", server.data, "--json", "--url", server.url, "--window", "16",
-                            "--state", state], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        for kill in range(3):
-            time.sleep(0.25 + 0.1 * kill)
-            if run.poll() is not None:
-                break
-            server.stop(signal.SIGKILL)
-            server = Server(str(tmp_path), port=port)
-        out, err = run.communicate(timeout=120)
-    finally:
-        run.kill()
-    assert run.returncode == 0, err
-    result = json.loads(out)
-    assert result["complete"] and result["messages"] == 30000 and result["out_of_order"] == 0, result
-    assert result["reconnects"] > 0, "no kill came in time"
+    proxy = Proxy(server.port)
+    kills = []
+
+    def kill():
+        nonlocal server
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+        server = Server(str(tmp_path), port=server.port)
+        kills.append(1)
+
+    for acks in (1000, 4000, 8000):
+        proxy.at(acks, kill)
+    run = parley("import", path, "--data", server.data, "--json", "--window", "16", "--state", str(tmp_path / "state"),
+                 url=proxy.url)
+    proxy.stop()
+    result = json.loads(run.stdout)
+    assert result["complete"] and result["messages"] == 12000 and result["out_of_order"] == 0, result
+    assert len(kills) == 3 and result["reconnects"] >= 3, result
     assert_imported(server, lines, result["conversation_ids"])
-    assert json.loads(parley("import", path, "--data", server.data, "--json", url=server.url).stdout)["duplicates"] == 30000
+    assert json.loads(parley("import", path, "--data", server.data, "--json", url=server.url).stdout)["duplicates"] == 12000
     assert server.stop() == 0
 
 
@@ -256,59 +269,107 @@ def test_order_survives_refusals_and_lost_connections(tmp_path):
     assert {name: fake.messages[id] for name, id in result["conversation_ids"].items()} == want
 
 
+def message(n, **more):
+    return {"type": "message", "conversation": ID, "id": str(n * 10), "seq": n, "sender": "ann",
+            "time": "2026-01-01T00:00:00.000Z", "content_type": "text/plain", "client_msg_id": str(n), "body": "m%d" % n, **more}
+
+
+def conversation_of(messages, **more):
+    """The HTTP side of a server with one conversation."""
+    def http(method, path, body):
+        if "/messages" in path:
+            return 200, {"messages": messages, "more": False}
+        return 200, {"id": ID, "type": "group", "members": 2, "last_seq": len(messages), **more}
+    return http
+
+
 def test_tail_prints_each_message_once_and_in_order():
     connections = []
-
-    def message(n):
-        return {"type": "message", "conversation": ID, "id": str(n * 10), "seq": n, "sender": "ann",
-                "time": "2026-01-01T00:00:00.000Z", "content_type": "text/plain", "client_msg_id": str(n), "body": "m%d" % n}
-
-    def http(method, path, body):
-        return 200, {"messages": [message(n) for n in (1, 2, 3)], "more": False}
+    resumed = {"type": "resumed", "conversation": ID, "last": "0"}
 
     async def ws(socket):
         connections.append(1)
+        await socket.send({"type": "hello", "session": "1", "user": "bob", "server_time": "2026-01-01T00:00:00.000Z"})
         resume = await socket.recv()
-        assert resume["type"] == "resume" and resume["conversation"] == ID
+        assert resume == {"type": "resume", "conversation": ID, "after": resume["after"]}
         after = int(resume["after"]) // 10
         if len(connections) == 1:
             assert after == 3
-            await socket.send(message(6))  # live, before the catch-up
+            await socket.send(message(4))  # live, before the server had read the resume
+            await socket.send(message(6))
             await socket.send({"type": "message", "conversation": "f" * 32, "id": "9990", "seq": 999, "body": "other"})
-            await socket.send({"type": "event", "kind": "added", "conversation": ID})
+            await socket.send({"type": "event", "kind": "removed", "conversation": ID, "target": "eve"})
             for n in (4, 5, 6):
-                await socket.send(message(n))
-            await socket.send({"type": "resumed", "conversation": ID, "last": "60"})
+                await socket.send(message(n, replay=True))
+            await socket.send(resumed)
             await socket.send(message(7))
             await socket.send({"type": "lag"})
             await socket.send(message(10))
             assert (await socket.recv())["after"] == "70"
-            for n in (8, 9, 10):
-                await socket.send(message(n))
-            await socket.send({"type": "resumed", "conversation": ID, "last": "100"})
-            await socket.send(message(12))  # one is missing, and nobody says so
-            assert (await socket.recv())["after"] == "100"
+            await socket.send(message(8, replay=True))
+            await socket.send({"type": "lag"})
+            assert (await socket.recv())["after"] == "80"
+            for n in (8, 9, 10):  # started over: one mark for both
+                await socket.send(message(n, replay=True))
+            await socket.send(resumed)
             await socket.send(message(11))
+            await socket.send(message(13))  # one is missing, and nobody says so
+            assert (await socket.recv())["after"] == "110"
+            await socket.send(message(12, replay=True))
             socket.cut()
         elif len(connections) == 2:
             socket.cut()
         else:
-            for n in range(max(1, after - 3), after + 6):  # repeats some
+            assert after == 12
+            for n in (10, 11, 12, 13, 14):  # repeats some
+                await socket.send(message(n, replay=True))
+            await socket.send(resumed)
+            for n in (14, 15, 16):
                 await socket.send(message(n))
-            await socket.send({"type": "resumed", "conversation": ID, "last": "0"})
             await socket.recv()
 
-    fake = FakeServer(http, ws)
+    fake = FakeServer(conversation_of([message(n) for n in (1, 2, 3)], role="member"), ws)
     done = parley("tail", ID, "--token", "t", "--json", "--count", "16", url=fake.url)
     fake.stop()
     got = [json.loads(line) for line in done.stdout.splitlines()]
     assert [m["seq"] for m in got] == list(range(1, 17)), [m["seq"] for m in got]
+    assert not any({"type", "replay", "conversation"} & set(m) for m in got[3:])
     assert "lost" in done.stderr and len(connections) == 3
 
 
+def test_tail_asks_again_and_again_where_nothing_comes_live(tmp_path):
+    server = Server(str(tmp_path))
+    ann, robot = User(server, "ann"), User(server, "robot", "--scope", "service")
+    c = ann.create(["bob"])
+    token = robot.headers["Authorization"].split()[1]
+    for words in ["--as", "bob"], []:
+        tail = Tail(server, c, "--token", token, "--after", "0", *words)
+        for n in range(3):
+            assert ann.send(c, "m%d" % n).status_code == 201
+            tail.wait_for(n + 1 if words else n + 4)  # each comes before the next is sent
+        assert [m["seq"] for m in tail.stop()] == list(range(1, 4 if words else 7))
+    assert "not_member" in parley("tail", c, "--token", token, "--as", "eve", url=server.url, status=1).stderr
+    assert server.stop() == 0
+
+
+def test_tail_ends_when_its_user_is_removed(tmp_path):
+    server = Server(str(tmp_path))
+    ann, bob = User(server, "ann"), User(server, "bob")
+    c = ann.create(["bob"])
+    tail = Tail(server, c, "--token", bob.headers["Authorization"].split()[1])
+    assert ann.send(c, "hello").status_code == 201
+    tail.wait_for(1)
+    assert ann.remove(c, "bob").status_code == 200
+    assert tail.process.wait(timeout=60) == 1
+    assert server.stop() == 0
+
+
 def test_tail_ends_with_ctrl_c_and_with_a_refusal():
+    resumed = threading.Event()
+
     async def quiet(socket):
         await socket.recv()
+        resumed.set()
         await socket.send({"type": "resumed", "conversation": ID, "last": "0"})
         await socket.recv()
 
@@ -317,10 +378,10 @@ def test_tail_ends_with_ctrl_c_and_with_a_refusal():
         await socket.send({"type": "error", "error": {"code": "not_member", "message": "Not in."}})
         await socket.recv()
 
-    empty = lambda method, path, body: (200, {"messages": [], "more": False})
+    empty = conversation_of([], role="member")
     fake = FakeServer(empty, quiet)
     run = subprocess.Popen([PARLEY, "tail", ID, "--token", "t", "--url", fake.url])
-    time.sleep(0.5)
+    assert resumed.wait(60)
     run.send_signal(signal.SIGINT)
     assert run.wait(timeout=10) == 0
     fake.stop()

@@ -46,9 +46,13 @@ static void tell(struct setup *s, struct span name, const struct http_answer *an
     struct refusal refusal;
     refusal_read(&refusal, answer->status, answer->body);
     progress_clear(s->progress);
+    s->told = true;
+    if (answer->status == 401) { /* not about this conversation */
+        session_tell_refusal(&refusal);
+        return;
+    }
     fprintf(stderr, "parley: conversation %.*s: ", (int)name.len, (const char *)name.data);
     fprintf(stderr, "%s: %s%s\n", refusal.code, refusal.text, hint);
-    s->told = true;
 }
 
 static int make_creation(void *owner, size_t job, const char **method, struct text *path, struct text *body)
@@ -150,6 +154,23 @@ static int list_joinings(struct setup *s)
     return 0;
 }
 
+/* A token without the scope would create the conversations, and then not be able to fill them. Who does not answer now, or
+ * not in this way, is asked again in the course of the import. */
+static int look_at_the_token(struct setup *s, struct session *session)
+{
+    struct http_answer answer;
+    struct refusal refusal;
+    if (http_call(&session->http, "GET", "/v1/conversations?limit=1&as=x", (struct span){0}, &answer) != 0 ||
+        answer.status != 403)
+        return 0;
+    refusal_read(&refusal, answer.status, answer.body);
+    progress_clear(s->progress);
+    session_tell_refusal(&refusal);
+    fprintf(stderr, "parley: importing needs a token with --scope service\n");
+    s->told = true;
+    return -PARLEY_ERR_FORBIDDEN;
+}
+
 int import_setup(struct session *session, struct import_plan *plan, struct progress *progress)
 {
     static const struct http_pool_ops creations = {make_creation, created, session_stopped, waits};
@@ -163,7 +184,9 @@ int import_setup(struct session *session, struct import_plan *plan, struct progr
         uint32_t count = plan->list[c].member_count;
         plan->list[c].created_with = count < SETUP_MEMBERS_MAX ? count : SETUP_MEMBERS_MAX;
     }
-    int err = http_pool_run(&session->url, session->token, s.count, retry_for_ms, &creations, &s);
+    int err = look_at_the_token(&s, session);
+    if (!err)
+        err = http_pool_run(&session->url, session->token, s.count, retry_for_ms, &creations, &s);
     if (!err && !session_stopped())
         err = list_joinings(&s);
     if (!err && !session_stopped())

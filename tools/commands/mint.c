@@ -22,16 +22,16 @@ int mint(const char *dir, const struct jwt_claims *claims, char token[JWT_TOKEN_
     struct jwt_key key;
     size_t len = 0;
     int err = secret_read(dir, secret);
-    if (err == -PARLEY_ERR_NOT_FOUND)
-        fprintf(stderr,
-                "parley: no secret in %s: start parleyd on this folder once, or name another with --data\n",
-                dir);
     if (!err)
         err = jwt_key_hs256(&key, secret, sizeof secret);
     if (!err)
         err = jwt_mint(&key, claims, token, &len);
-    if (err)
-        fprintf(stderr, "parley: no token: %s\n", parley_err_text(err));
+    if (err == -PARLEY_ERR_NOT_FOUND)
+        fprintf(stderr,
+                "parley: no secret in %s: start parleyd on this folder once, or name another with --data\n",
+                dir);
+    else if (err)
+        fprintf(stderr, "parley: no token: %s: %s\n", dir, parley_err_text(err));
     token[len] = 0;
     return err;
 }

@@ -117,6 +117,9 @@ void session_tell_refusal(const struct refusal *refusal)
     fprintf(stderr, "parley: the server refused: %s: %s\n", refusal->code, refusal->text);
     if (refusal_is(refusal, "bad_token") || refusal_is(refusal, "token_expired"))
         fprintf(stderr, "parley: `parley token --help` tells how to get another token\n");
+    else if (refusal_is(refusal, "not_found"))
+        fprintf(stderr,
+                "parley: is it another server's? `parley conversation list` shows the conversations here\n");
 }
 
 void session_tell_unreachable(const struct session *s, int err)

@@ -14,12 +14,13 @@
 #include "tools/commands/sequence.h"
 #include "tools/commands/session.h"
 
-enum { TURN_MS = 1000 };
+enum { TURN_MS = 1000, ASK_EVERY_MS = 1000 };
 
 static const char about[] =
     "Prints messages as they come, each once and in order, until Ctrl-C: first the newest --last ones that "
     "are there\n"
     "already, or all after the message --after. A lost connection is opened again and goes on where it was.\n"
+    "A service that is not in the conversation itself is not told of it live; then tail asks each second.\n"
     "\n"
     "  parley tail 0123456789abcdef0123456789abcdef\n"
     "  parley tail --after 0 --json 0123456789abcdef0123456789abcdef | while read -r message; do ...; done\n";
@@ -29,9 +30,11 @@ struct tail {
     struct ws_client ws;
     struct sequence sequence;
     struct backoff backoff;
+    struct text resume;
     const char *conversation, *after;
-    uint64_t last, count, printed;
-    bool failed, told_lost;
+    uint64_t last, count, printed, asked_ms;
+    char user[JWT_SUB_BYTES_MAX + 1]; /* of the token */
+    bool failed, told_lost, asks;     /* asks: nothing comes live */
 };
 
 static bool over(const struct tail *t)
@@ -54,7 +57,9 @@ static void print_one(struct tail *t, const json_t *message)
 static void emit(void *owner, struct span text)
 {
     json_t *root = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, NULL);
-    json_object_del(root, "type");
+    static const char *const only_live[] = {"type", "conversation", "replay"};
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(only_live); i++)
+        json_object_del(root, only_live[i]);
     print_one(owner, root);
     json_decref(root);
 }
@@ -87,37 +92,48 @@ static int begin_at_the_end(struct tail *t)
     return err;
 }
 
-static int note_seq(void *owner, const json_t *messages)
-{
-    struct tail *t = owner;
-    t->sequence.last_seq =
-        (uint64_t)json_integer_value(json_object_get(json_array_get(messages, 0), "seq")) - 1;
-    t->sequence.seq_unknown = false;
-    return 0;
-}
-
-/* The number of the message --after tells what is the next in line. */
 static int begin_after(struct tail *t)
 {
-    if (!json_id(span_of_words(t->after), &t->sequence.last_id)) {
-        fprintf(stderr, "parley: --after is no message id: %s\n", t->after);
-        return -PARLEY_ERR_BAD_REQUEST;
-    }
-    t->sequence.seq_unknown = t->sequence.last_id != 0;
-    return t->sequence.seq_unknown ? messages_after(&t->session, t->conversation, t->after, 1, note_seq, t)
-                                   : 0;
+    if (json_id(span_of_words(t->after), &t->sequence.last_id))
+        return 0;
+    fprintf(stderr, "parley: --after is no message id: %s\n", t->after);
+    return -PARLEY_ERR_BAD_REQUEST;
+}
+
+/* Is the conversation there, may he read it, and is he in it? */
+static int look(struct tail *t)
+{
+    struct text path = {0};
+    json_t *root = NULL;
+    int err = session_path(&path, t->conversation, "");
+    if (!err)
+        err = session_ask(&t->session, "GET", &path, (struct span){0}, &root, NULL);
+    t->asks = t->session.acts || !*json_words(root, "role");
+    json_decref(root);
+    text_free(&path);
+    return err;
 }
 
 /* -- live */
 
 static int send_resume(struct tail *t)
 {
-    char text[160];
-    int n =
-        snprintf(text, sizeof text, "{\"type\":\"resume\",\"conversation\":\"%s\",\"after\":\"%" PRIu64 "\"}",
-                 t->conversation, t->sequence.last_id);
+    char after[24];
+    snprintf(after, sizeof after, "%" PRIu64, t->sequence.last_id);
+    text_clear(&t->resume);
+    text_put_words(&t->resume, "{\"type\":\"resume\",\"conversation\":\"");
+    text_put_words(&t->resume, t->conversation);
+    text_put_words(&t->resume, "\",\"after\":\"");
+    text_put_words(&t->resume, after);
+    text_put_words(&t->resume, "\"");
+    if (t->session.acts) {
+        text_put_words(&t->resume, ",\"as\":");
+        text_put_json(&t->resume, span_of_words(t->session.as));
+    }
+    text_put_words(&t->resume, "}");
     sequence_resume(&t->sequence);
-    return ws_client_send(&t->ws, (struct span){(const uint8_t *)text, (size_t)n});
+    t->asked_ms = clock_monotonic_ms(clock_real());
+    return t->resume.failed ? -PARLEY_ERR_NOMEM : ws_client_send(&t->ws, text_span(&t->resume));
 }
 
 static int refused(struct tail *t, struct span text)
@@ -134,6 +150,23 @@ static int refused(struct tail *t, struct span text)
     return -PARLEY_ERR_FORBIDDEN;
 }
 
+static int on_message(struct tail *t, const json_t *message, struct span text)
+{
+    int err = sequence_take(&t->sequence, message_id(message),
+                            (uint64_t)json_integer_value(json_object_get(message, "seq")),
+                            json_is_true(json_object_get(message, "replay")), text);
+    return err == -PARLEY_ERR_AGAIN ? send_resume(t) : err;
+}
+
+static int on_event(const struct tail *t, const json_t *event)
+{
+    if (strcmp(json_words(event, "kind"), "removed") != 0 ||
+        strcmp(json_words(event, "target"), t->user) != 0)
+        return 0;
+    fprintf(stderr, "parley: %s is not in the conversation any more\n", t->user);
+    return -PARLEY_ERR_NOT_MEMBER;
+}
+
 static int on_frame(struct tail *t, struct span text)
 {
     json_t *root = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, NULL);
@@ -141,18 +174,19 @@ static int on_frame(struct tail *t, struct span text)
     bool ours = strcmp(json_words(root, "conversation"), t->conversation) == 0;
     int err = 0;
     if (strcmp(type, "message") == 0 && ours) {
-        err = sequence_take(&t->sequence, message_id(root),
-                            (uint64_t)json_integer_value(json_object_get(root, "seq")), text);
-        if (err == -PARLEY_ERR_AGAIN)
-            err = send_resume(t);
+        err = on_message(t, root, text);
     } else if (strcmp(type, "resumed") == 0 && ours) {
         backoff_reset(&t->backoff);
         t->told_lost = false;
         sequence_resumed(&t->sequence);
     } else if (strcmp(type, "lag") == 0) {
         err = send_resume(t);
+    } else if (strcmp(type, "event") == 0 && ours && !t->asks) {
+        err = on_event(t, root);
     } else if (strcmp(type, "error") == 0) {
         err = refused(t, text);
+    } else if (strcmp(type, "hello") == 0) {
+        snprintf(t->user, sizeof t->user, "%s", json_words(root, "user"));
     } else if (!root) {
         err = -PARLEY_ERR_BAD_REQUEST;
     } /* other types are other people's business */
@@ -171,6 +205,9 @@ static int talk(struct tail *t)
         } else if (err == -PARLEY_ERR_AGAIN) {
             err = stream_turn(&t->ws.stream, TURN_MS);
             err = err == -PARLEY_ERR_AGAIN ? 0 : err;
+            if (!err && t->asks && !t->sequence.resuming &&
+                clock_monotonic_ms(clock_real()) - t->asked_ms >= ASK_EVERY_MS)
+                err = send_resume(t);
         }
     }
     return err;
@@ -196,12 +233,11 @@ static int follow(struct tail *t)
         bool opened = err == 0;
         if (opened)
             err = talk(t);
-        sequence_lost(&t->sequence);
         if (over(t))
             break;
         uint64_t wait;
         if (!passes(t, err) || backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), 0, &wait) != 0) {
-            if (err != -PARLEY_ERR_FORBIDDEN)
+            if (err != -PARLEY_ERR_FORBIDDEN && err != -PARLEY_ERR_NOT_MEMBER)
                 session_tell_unreachable(&t->session, err);
             return err;
         }
@@ -242,11 +278,13 @@ int command_tail(int argc, char **argv)
     t.backoff.limit_ms = forever ? UINT64_MAX : t.session.retry_for_s * 1000;
     t.sequence.emit = emit;
     t.sequence.owner = &t;
-    err = t.after ? begin_after(&t) : begin_at_the_end(&t);
+    err = look(&t);
+    if (!err)
+        err = t.after ? begin_after(&t) : begin_at_the_end(&t);
     if (!err)
         err = follow(&t);
     ws_client_close(&t.ws);
-    sequence_clear(&t.sequence);
+    text_free(&t.resume);
     session_end(&t.session);
     return err && !session_stopped() ? EXIT_FAILURE : EXIT_SUCCESS;
 }

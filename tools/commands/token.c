@@ -18,11 +18,12 @@ static const char about[] = "Prints a bearer token, signed with the secret in th
 
 int command_token(int argc, char **argv)
 {
-    const char *sub = "", *dir = "data", *device = "", *scope = "";
+    const char *sub = "", *dir = NULL, *device = "", *scope = "";
     uint64_t seconds = LIFETIME_S_DEFAULT;
     const struct flag flags[] = {
         {"sub", FLAG_TEXT, &sub, "USER", "the user, 1 to 64 bytes; required"},
-        {"data", FLAG_TEXT, &dir, "DIR", "the server's data folder (data)"},
+        {"data", FLAG_TEXT, &dir, "DIR",
+         "the server's data folder (PARLEY_SERVER_DATA_DIR,\nelse /var/lib/parley, as parleyd)"},
         {"device", FLAG_TEXT, &device, "DEVICE", "the device's name"},
         {"scope", FLAG_TEXT, &scope, "WORDS", "'service': may act for users and set times"},
         {"seconds", FLAG_NUMBER, &seconds, "N", "how long it is valid (86400)"},
@@ -40,10 +41,14 @@ int command_token(int argc, char **argv)
     if (!mint_claim(claims.sub, &claims.sub_len, sizeof claims.sub, sub) || claims.sub_len == 0 ||
         !mint_claim(claims.device, &claims.device_len, sizeof claims.device, device) ||
         !mint_claim(claims.scope, &claims.scope_len, sizeof claims.scope, scope) || seconds == 0) {
-        fprintf(stderr, "parley: token needs --sub USER, and no value too long or zero\nusage: %s\n",
-                form.usage);
+        fprintf(stderr, "parley: %s\nusage: %s\n",
+                *sub ? "a value is too long, or --seconds 0" : "for whom? --sub USER is missing", form.usage);
         return EXIT_USAGE;
     }
+    if (!dir)
+        dir = getenv("PARLEY_SERVER_DATA_DIR");
+    if (!dir || !*dir)
+        dir = "/var/lib/parley";
     claims.exp_s = (uint64_t)time(NULL) + seconds;
     if (sodium_init() < 0 || mint(dir, &claims, token) != 0)
         return EXIT_FAILURE;
