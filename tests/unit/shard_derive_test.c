@@ -311,7 +311,8 @@ static void lists_are_what_the_owners_decided(void **state)
                 w->member[c][user] = kind == COMMAND_ADD;
         }
         if (round % 2)
-            crash(w); /* rows that were derived are lost with the memtables; the next lists have them all the same */
+            crash(
+                w); /* rows that were derived are lost with the memtables; the next lists have them all the same */
         else
             for (int i = 0; i < 300; i++) /* derivation comes to rest; more than a second goes by */
                 turn(w);
