@@ -8,7 +8,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
-enum { RETRY_AFTER_MS = 500, EVENT_JSON_BYTES = 128 };
+enum { RETRY_AFTER_MS = 500, EVENT_JSON_BYTES = 128, PAGE_KEPT_BYTES = 256 << 10 };
 
 static void client_gone(void *slot)
 {
@@ -131,14 +131,25 @@ void chat_call_reply(struct chat_call *call, int status, struct span body)
     call_end(call);
 }
 
+/* Where an answer is written: the reactor's own page when it is large enough, since one answer is written at a time. */
+static uint8_t *take_page(struct chat_http *chat, size_t room)
+{
+    if (room > PAGE_KEPT_BYTES)
+        return memory_alloc(room);
+    if (!chat->page)
+        chat->page = memory_alloc(PAGE_KEPT_BYTES);
+    return chat->page;
+}
+
 void chat_call_reply_written(struct chat_call *call, size_t room,
                              int (*write)(struct json_writer *w, struct chat_call *call))
 {
+    struct chat_http *chat = call->chat;
     if (!call->req) {
         call_end(call);
         return;
     }
-    uint8_t *body = memory_alloc(room);
+    uint8_t *body = take_page(call->chat, room);
     struct json_writer w = json_writer_of(body, body ? room : 0);
     int err = body ? write(&w, call) : -PARLEY_ERR_NOMEM;
     parley_assert(err || !w.out.failed);
@@ -146,7 +157,8 @@ void chat_call_reply_written(struct chat_call *call, size_t room,
         chat_call_refuse(call, err);
     else
         chat_call_reply(call, 200, (struct span){body, json_writer_len(&w)});
-    memory_free(body);
+    if (body != chat->page)
+        memory_free(body);
 }
 
 void chat_call_answered_event(struct shard_request *shard)

@@ -8,6 +8,7 @@
 #include "net/chat_json.h"
 #include "net/http_reply.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 
 enum { ALLOW_BYTES = 64 };
 
@@ -146,6 +147,8 @@ int chat_http_init(struct chat_http *chat, const struct request_router *router, 
 
 void chat_http_dispose(struct chat_http *chat)
 {
+    memory_free(chat->page);
+    chat->page = NULL;
     json_reader_destroy(&chat->token_reader);
     json_reader_destroy(&chat->body_reader);
     jwt_key_wipe(&chat->key);

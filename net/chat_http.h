@@ -19,6 +19,7 @@ struct chat_http {
     struct request_router router;
     struct jwt_key key;
     struct json_reader *token_reader, *body_reader;
+    uint8_t *page;                 /* where answers are written; NULL before the first */
     uint32_t open_count, open_max; /* requests under way; more are refused */
 };
 

@@ -2,7 +2,10 @@
 
 #include "src/base/rfc3339.h"
 
+#include <endian.h>
 #include <string.h>
+
+static const uint64_t EVERY_BYTE = 0x0101010101010101u;
 
 struct json_writer json_writer_of(void *data, size_t len)
 {
@@ -80,21 +83,42 @@ static void put_escape(struct json_writer *w, uint8_t c)
     bytes_put_raw(&w->out, escape, len);
 }
 
+/* A high bit in each byte of x that may be below `limit`, which is at most 0x80; the lowest one is. */
+static uint64_t below(uint64_t x, uint64_t limit)
+{
+    return (x - EVERY_BYTE * limit) & ~x & (EVERY_BYTE * 0x80);
+}
+
+/* How many bytes from the beginning on need no escape; eight at a time. */
+static size_t plain_len(struct span s)
+{
+    size_t i = 0;
+    for (; s.len - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        uint64_t x;
+        memcpy(&x, s.data + i, sizeof x);
+        x = le64toh(x);
+        uint64_t found = below(x, ' ') | below(x ^ (EVERY_BYTE * '"'), 1) | below(x ^ (EVERY_BYTE * '\\'), 1);
+        if (found)
+            return i + (size_t)__builtin_ctzll(found) / 8;
+    }
+    while (i < s.len && s.data[i] >= ' ' && s.data[i] != '"' && s.data[i] != '\\')
+        i++;
+    return i;
+}
+
 void json_put_string(struct json_writer *w, struct span s)
 {
     begin_value(w);
     put_char(w, '"');
-    size_t from = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = s.data[i];
-        if (c >= ' ' && c != '"' && c != '\\')
-            continue;
-        bytes_put_raw(&w->out, s.data + from, i - from);
-        put_escape(w, c);
-        from = i + 1;
+    while (s.len) {
+        size_t plain = plain_len(s);
+        bytes_put_raw(&w->out, s.data, plain);
+        s = (struct span){s.data + plain, s.len - plain};
+        if (s.len) {
+            put_escape(w, *s.data);
+            s = (struct span){s.data + 1, s.len - 1};
+        }
     }
-    if (from < s.len)
-        bytes_put_raw(&w->out, s.data + from, s.len - from);
     put_char(w, '"');
 }
 
@@ -105,12 +129,22 @@ void json_put_text(struct json_writer *w, const char *s)
 
 static void put_digits(struct json_writer *w, uint64_t v)
 {
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     char digits[20];
     size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
+    for (; v >= 100; v /= 100) {
+        at -= 2;
+        memcpy(digits + at, pairs + v % 100 * 2, 2);
+    }
+    if (v >= 10) {
+        at -= 2;
+        memcpy(digits + at, pairs + v * 2, 2);
+    } else {
+        digits[--at] = (char)('0' + v);
+    }
     bytes_put_raw(&w->out, digits + at, sizeof digits - at);
 }
 

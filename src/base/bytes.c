@@ -1,5 +1,6 @@
 #include "src/base/bytes.h"
 
+#include <endian.h>
 #include <string.h>
 
 enum { VARINT_BYTES_MAX = 10 };
@@ -21,36 +22,52 @@ struct span bytes_get_raw(struct bytes_reader *r, size_t len)
     return s;
 }
 
-static uint64_t get_le(struct bytes_reader *r, size_t len)
+/* `len` bytes, or NULL and the reader has failed. Each message passes through here a hundred times. */
+static inline const uint8_t *take(struct bytes_reader *r, size_t len)
 {
-    struct span s = bytes_get_raw(r, len);
-    uint64_t v = 0;
-    for (size_t i = s.len; i > 0; i--)
-        v = v << 8 | s.data[i - 1];
-    return v;
+    const uint8_t *at = r->at;
+    if (r->failed || len > (size_t)(r->end - at)) {
+        r->failed = true;
+        return NULL;
+    }
+    r->at = at + len;
+    return at;
 }
 
 uint8_t bytes_get_u8(struct bytes_reader *r)
 {
-    return (uint8_t)get_le(r, 1);
+    const uint8_t *at = take(r, 1);
+    return at ? *at : 0;
 }
 
 uint16_t bytes_get_u16(struct bytes_reader *r)
 {
-    return (uint16_t)get_le(r, 2);
+    const uint8_t *at = take(r, sizeof(uint16_t));
+    uint16_t v = 0;
+    if (at)
+        memcpy(&v, at, sizeof v);
+    return le16toh(v);
 }
 
 uint32_t bytes_get_u32(struct bytes_reader *r)
 {
-    return (uint32_t)get_le(r, 4);
+    const uint8_t *at = take(r, sizeof(uint32_t));
+    uint32_t v = 0;
+    if (at)
+        memcpy(&v, at, sizeof v);
+    return le32toh(v);
 }
 
 uint64_t bytes_get_u64(struct bytes_reader *r)
 {
-    return get_le(r, 8);
+    const uint8_t *at = take(r, sizeof(uint64_t));
+    uint64_t v = 0;
+    if (at)
+        memcpy(&v, at, sizeof v);
+    return le64toh(v);
 }
 
-uint64_t bytes_get_varint(struct bytes_reader *r)
+static uint64_t get_long_varint(struct bytes_reader *r)
 {
     uint64_t v = 0;
     for (unsigned i = 0; i < VARINT_BYTES_MAX; i++) {
@@ -64,6 +81,13 @@ uint64_t bytes_get_varint(struct bytes_reader *r)
     }
     r->failed = true;
     return 0;
+}
+
+uint64_t bytes_get_varint(struct bytes_reader *r)
+{
+    if (!r->failed && r->at < r->end && *r->at < 0x80) /* nearly all of them */
+        return *r->at++;
+    return get_long_varint(r);
 }
 
 struct span bytes_get_span(struct bytes_reader *r)
@@ -107,38 +131,40 @@ void bytes_put_raw(struct bytes_writer *w, const void *data, size_t len)
     w->at += len;
 }
 
-static void put_le(struct bytes_writer *w, uint64_t v, size_t len)
-{
-    uint8_t b[8];
-    for (size_t i = 0; i < len; i++)
-        b[i] = (uint8_t)(v >> (8 * i));
-    bytes_put_raw(w, b, len);
-}
-
 void bytes_put_u8(struct bytes_writer *w, uint8_t v)
 {
-    put_le(w, v, 1);
+    if (w->failed || w->at == w->end)
+        w->failed = true;
+    else
+        *w->at++ = v;
 }
 
 void bytes_put_u16(struct bytes_writer *w, uint16_t v)
 {
-    put_le(w, v, 2);
+    v = htole16(v);
+    bytes_put_raw(w, &v, sizeof v);
 }
 
 void bytes_put_u32(struct bytes_writer *w, uint32_t v)
 {
-    put_le(w, v, 4);
+    v = htole32(v);
+    bytes_put_raw(w, &v, sizeof v);
 }
 
 void bytes_put_u64(struct bytes_writer *w, uint64_t v)
 {
-    put_le(w, v, 8);
+    v = htole64(v);
+    bytes_put_raw(w, &v, sizeof v);
 }
 
 void bytes_put_varint(struct bytes_writer *w, uint64_t v)
 {
     uint8_t b[VARINT_BYTES_MAX];
     size_t n = 0;
+    if (v < 0x80) {
+        bytes_put_u8(w, (uint8_t)v);
+        return;
+    }
     for (; v >= 0x80; v >>= 7)
         b[n++] = (uint8_t)(v | 0x80);
     b[n++] = (uint8_t)v;

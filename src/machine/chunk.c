@@ -180,6 +180,21 @@ int chunk_next(struct chunk_cursor *cursor, struct message *m)
     return 0;
 }
 
+int chunk_next_id(struct chunk_cursor *cursor, uint64_t *id)
+{
+    if (bytes_reader_done(&cursor->reader))
+        return -PARLEY_ERR_END;
+    struct span entry = bytes_get_span(&cursor->reader);
+    struct bytes_reader r = bytes_reader_of(entry.data, entry.len);
+    bool message = bytes_get_u8(&r) == ENTRY_MESSAGE;
+    *id = bytes_get_u64(&r);
+    if (cursor->reader.failed || r.failed || !message || *id == 0) {
+        cursor->reader.failed = true;
+        return -PARLEY_ERR_CORRUPT;
+    }
+    return 0;
+}
+
 static int find(struct span row, uint64_t want, bool by_seq, struct message *out)
 {
     struct chunk_cursor cursor = chunk_begin(row);

@@ -58,6 +58,8 @@ void chunk_stored(struct chunk *chunk, uint32_t count, size_t len, bool rewritte
 struct chunk_cursor chunk_begin(struct span row);
 /* Errors: -PARLEY_ERR_END at the end, -PARLEY_ERR_CORRUPT. */
 PARLEY_MUST_USE int chunk_next(struct chunk_cursor *cursor, struct message *out);
+/* The same, but looks at the entry's length and id only. */
+PARLEY_MUST_USE int chunk_next_id(struct chunk_cursor *cursor, uint64_t *id);
 /* Errors: -PARLEY_ERR_NOT_FOUND, -PARLEY_ERR_CORRUPT. */
 PARLEY_MUST_USE int chunk_find_id(struct span row, uint64_t id, struct message *out);
 PARLEY_MUST_USE int chunk_find_seq(struct span row, uint64_t seq, struct message *out);
