@@ -4,6 +4,7 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
 enum {
@@ -11,11 +12,7 @@ enum {
     READ_POSITIONS_MAX = 1 << 18, /* of the log, in one answer */
     PROGRESS_MS = 1000,
     RETRY_MS = 100,
-    ENTRY_BYTES = 8 + 16 + 16 + 8 + 1,
-    OFFSET_KEY_BYTES = 7 + 4,
-    ROW_VERSION = 1,
-    MEMBERSHIP_KEY_BYTES = 32,
-    MEMBERSHIP_ROW_BYTES = 9
+    ENTRY_BYTES = 8 + 16 + 16 + 8 + 1
 };
 
 /* One membership that began or ended. */
@@ -335,29 +332,6 @@ uint64_t derive_floor(const struct shard *s)
 
 /* -- destination */
 
-static void offset_key(uint32_t source, uint8_t key[OFFSET_KEY_BYTES])
-{
-    memcpy(key, "derived", 7);
-    for (int i = 0; i < 4; i++)
-        key[7 + i] = (uint8_t)(source >> (24 - 8 * i));
-}
-
-static int load_offset(struct store *store, uint32_t source, enum store_tier tier, uint64_t *out)
-{
-    uint8_t key[OFFSET_KEY_BYTES], *row;
-    size_t len;
-    offset_key(source, key);
-    int err = store_get(store, (struct store_key){STORE_META, 0, {key, sizeof key}}, tier, &row, &len);
-    *out = 1; /* positions begin there */
-    if (err)
-        return err == -PARLEY_ERR_NOT_FOUND ? 0 : err;
-    struct bytes_reader r = bytes_reader_of(row, len);
-    *out = bytes_get_u64(&r);
-    err = bytes_reader_done(&r) && *out ? 0 : -PARLEY_ERR_CORRUPT;
-    memory_free(row);
-    return err;
-}
-
 static void ask(struct shard *s, struct feed *feed);
 
 static void serve_lists(struct shard *s)
@@ -424,35 +398,23 @@ static void write_out(struct shard *s, struct feed *feed)
 static int put_rows(struct feed *feed, const struct shard_page *page, uint64_t next)
 {
     struct bytes_reader r = bytes_reader_of(page->entries, page->len);
-    uint8_t key[MEMBERSHIP_KEY_BYTES], row[MEMBERSHIP_ROW_BYTES];
     int err = store_batch_create(feed->shard->store, &feed->batch);
-    while (!err && !bytes_reader_done(&r)) {
+    if (err)
+        return err;
+    while (!bytes_reader_done(&r)) {
         struct entry e = get_entry(&r);
         parley_assert(!r.failed); /* from our own memory */
         if (e.position < feed->offset)
             continue;
-        memcpy(key, e.user.bytes, sizeof e.user);
-        memcpy(key + sizeof e.user, e.conversation.bytes, sizeof e.conversation);
-        struct store_key at = {STORE_MEMBERSHIPS, 0, {key, sizeof key}};
-        struct bytes_writer w = bytes_writer_of(row, sizeof row);
-        bytes_put_u8(&w, ROW_VERSION);
-        bytes_put_u64(&w, e.id);
         if (e.joined)
-            store_batch_put(feed->batch, at, (struct span){row, sizeof row});
+            rows_put_membership(feed->batch, &e.user, &e.conversation, e.id);
         else
-            store_batch_delete(feed->batch, at);
+            rows_delete_membership(feed->batch, &e.user, &e.conversation);
     }
-    if (!err) {
-        uint8_t offset[OFFSET_KEY_BYTES];
-        struct bytes_writer w = bytes_writer_of(row, sizeof row);
-        offset_key(feed->question.derive.source, offset);
-        bytes_put_u64(&w, next);
-        store_batch_put(feed->batch, (struct store_key){STORE_META, 0, {offset, sizeof offset}},
-                        (struct span){row, bytes_writer_len(&w)});
-        feed->writing = next;
-        feed->writing_behind = feed->question.derive.behind;
-    }
-    return err;
+    rows_put_offset(feed->batch, feed->question.derive.source, next);
+    feed->writing = next;
+    feed->writing_behind = feed->question.derive.behind;
+    return 0;
 }
 
 static void answered(struct shard_request *question)
@@ -500,7 +462,7 @@ int derive_load_persisted(struct shard *s)
 {
     int err = 0;
     for (uint32_t i = 0; s->derive && i < s->derive->count && !err; i++)
-        err = load_offset(s->store, i, STORE_PERSISTED, &s->derive->feeds[i].persisted_found);
+        err = rows_load_offset(s->store, i, STORE_PERSISTED, &s->derive->feeds[i].persisted_found);
     return err;
 }
 
@@ -568,7 +530,7 @@ int derive_open(struct shard *s, struct derive **out)
                                                 .owner = feed,
                                                 .answered = answered,
                                                 .derive = {i, s->options.number, 0, 0, 0}};
-        err = load_offset(s->store, i, STORE_ALL, &feed->offset);
+        err = rows_load_offset(s->store, i, STORE_ALL, &feed->offset);
         feed->persisted = feed->offset;
     }
     *out = d;

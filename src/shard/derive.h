@@ -13,8 +13,6 @@
  *         4. An offset beyond the source's end means that the source's log lost acknowledged events: fatal.
  *         5. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
  *            far it has persisted. So an idle shard does not hold a busy one's log.
- * Rows:   MEMBERSHIPS: user 16, conversation 16 -> version u8, id u64 of the event that made him a member.
- *         META: "derived", source u32 BE -> offset u64.
  * Thread: the shard's reactor.
  */
 #ifndef PARLEY_SHARD_DERIVE_H

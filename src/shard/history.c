@@ -116,14 +116,13 @@ int history_memory(struct history *h, const struct conversation *c)
 static int on_row(void *owner, struct span key, struct span value)
 {
     struct history *h = owner;
-    uint64_t first = 0;
-    if (key.len != ROWS_CHUNK_KEY_BYTES)
-        return -PARLEY_ERR_CORRUPT;
-    for (int i = ID_BYTES; i < ROWS_CHUNK_KEY_BYTES; i++)
-        first = first << 8 | key.data[i];
-    if (~first >= h->store_below) /* in memory, and fresher there */
+    uint64_t first;
+    int err = rows_chunk_first_id(key, &first);
+    if (err)
+        return err;
+    if (first >= h->store_below) /* in memory, and fresher there */
         return h->forward ? 1 : 0;
-    int err = take(h, value, h->store_below);
+    err = take(h, value, h->store_below);
     return err ? err : h->full;
 }
 

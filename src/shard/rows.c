@@ -1,5 +1,7 @@
 #include "src/shard/rows.h"
 
+#include <string.h>
+
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
@@ -7,6 +9,11 @@ enum {
     ID_BYTES = 16,
     PAGE_KEY_BYTES = ID_BYTES + 4,
     POSITION_VERSION = 1,
+    MEMBERSHIP_KEY_BYTES = 2 * ID_BYTES,
+    MEMBERSHIP_VERSION = 1,
+    MEMBERSHIP_BYTES = 9,
+    OFFSET_NAME_BYTES = 7,
+    OFFSET_KEY_BYTES = OFFSET_NAME_BYTES + 4,
     POSITION_BYTES = 17,
     KEPT_CHUNKS = 4,         /* so that the last 50 messages, and more, are read from memory */
     KEPT_DEDUP_ENTRIES = 64, /* retries come soon */
@@ -16,17 +23,27 @@ _Static_assert((int)ROW_STACK_BYTES >= (int)DEDUP_ROW_BYTES_MAX, "a dedup row fi
 
 static const struct span position_key = {(const uint8_t *)"position", 8};
 
-static void put_be64(uint8_t *to, uint64_t v)
+static void put_be(uint8_t *to, uint64_t v, size_t len)
 {
-    for (int i = 0; i < 8; i++)
-        to[i] = (uint8_t)(v >> (56 - 8 * i));
+    for (size_t i = 0; i < len; i++)
+        to[i] = (uint8_t)(v >> 8 * (len - 1 - i));
 }
 
 static void key_of(const struct id16 *id, uint64_t suffix, uint8_t key[ROWS_CHUNK_KEY_BYTES])
 {
-    for (int i = 0; i < ID_BYTES; i++)
-        key[i] = id->bytes[i];
-    put_be64(key + ID_BYTES, suffix);
+    memcpy(key, id->bytes, ID_BYTES);
+    put_be(key + ID_BYTES, suffix, sizeof suffix);
+}
+
+int rows_chunk_first_id(struct span key, uint64_t *out)
+{
+    uint64_t inverted = 0;
+    if (key.len != ROWS_CHUNK_KEY_BYTES)
+        return -PARLEY_ERR_CORRUPT;
+    for (size_t i = ID_BYTES; i < key.len; i++)
+        inverted = inverted << 8 | key.data[i];
+    *out = ~inverted;
+    return 0;
 }
 
 void rows_chunk_key(const struct id16 *id, uint64_t first_id, uint8_t key[ROWS_CHUNK_KEY_BYTES])
@@ -41,10 +58,8 @@ static struct store_key at(enum store_family family, uint32_t month, const uint8
 
 static struct store_key page_at(const struct machine_key *key, uint8_t room[PAGE_KEY_BYTES])
 {
-    for (int i = 0; i < ID_BYTES; i++)
-        room[i] = key->id.bytes[i];
-    for (int i = 0; i < 4; i++)
-        room[ID_BYTES + i] = (uint8_t)(key->page >> (24 - 8 * i));
+    memcpy(room, key->id.bytes, ID_BYTES);
+    put_be(room + ID_BYTES, key->page, sizeof key->page);
     return at(STORE_MEMBERS, 0, room, PAGE_KEY_BYTES);
 }
 
@@ -302,6 +317,90 @@ int rows_load_position(struct store *store, enum store_tier tier, struct rows_po
     out->redo = bytes_get_u64(&r);
     out->max_position = bytes_get_u64(&r);
     if (!bytes_reader_done(&r) || out->redo == 0)
+        err = -PARLEY_ERR_CORRUPT;
+    memory_free(row);
+    return err;
+}
+
+/* -- derived */
+
+static struct store_key membership_at(const struct id16 *user, const struct id16 *conversation,
+                                      uint8_t key[MEMBERSHIP_KEY_BYTES])
+{
+    memcpy(key, user->bytes, ID_BYTES);
+    memcpy(key + ID_BYTES, conversation->bytes, ID_BYTES);
+    return at(STORE_MEMBERSHIPS, 0, key, MEMBERSHIP_KEY_BYTES);
+}
+
+void rows_put_membership(struct store_batch *batch, const struct id16 *user, const struct id16 *conversation,
+                         uint64_t id)
+{
+    uint8_t key[MEMBERSHIP_KEY_BYTES], row[MEMBERSHIP_BYTES];
+    struct bytes_writer w = bytes_writer_of(row, sizeof row);
+    bytes_put_u8(&w, MEMBERSHIP_VERSION);
+    bytes_put_u64(&w, id);
+    store_batch_put(batch, membership_at(user, conversation, key), (struct span){row, sizeof row});
+}
+
+void rows_delete_membership(struct store_batch *batch, const struct id16 *user,
+                            const struct id16 *conversation)
+{
+    uint8_t key[MEMBERSHIP_KEY_BYTES];
+    store_batch_delete(batch, membership_at(user, conversation, key));
+}
+
+struct membership_scan {
+    rows_membership_fn *fn;
+    void *owner;
+};
+
+static int on_membership(void *owner, struct span key, struct span value)
+{
+    struct membership_scan *scan = owner;
+    struct bytes_reader r = bytes_reader_of(value.data, value.len);
+    struct id16 conversation;
+    bool known = bytes_get_u8(&r) == MEMBERSHIP_VERSION;
+    uint64_t id = bytes_get_u64(&r);
+    if (key.len != MEMBERSHIP_KEY_BYTES || !known || !bytes_reader_done(&r))
+        return -PARLEY_ERR_CORRUPT;
+    memcpy(conversation.bytes, key.data + ID_BYTES, ID_BYTES);
+    return scan->fn(scan->owner, &conversation, id);
+}
+
+int rows_scan_memberships(struct store *store, const struct id16 *user, const struct id16 *from,
+                          enum store_tier tier, rows_membership_fn *fn, void *owner)
+{
+    uint8_t key[MEMBERSHIP_KEY_BYTES];
+    struct membership_scan scan = {fn, owner};
+    return store_scan(store, membership_at(user, from, key), ID_BYTES, tier, on_membership, &scan);
+}
+
+static struct store_key offset_at(uint32_t source, uint8_t key[OFFSET_KEY_BYTES])
+{
+    memcpy(key, "derived", OFFSET_NAME_BYTES);
+    put_be(key + OFFSET_NAME_BYTES, source, sizeof source);
+    return at(STORE_META, 0, key, OFFSET_KEY_BYTES);
+}
+
+void rows_put_offset(struct store_batch *batch, uint32_t source, uint64_t offset)
+{
+    uint8_t key[OFFSET_KEY_BYTES], row[sizeof offset];
+    struct bytes_writer w = bytes_writer_of(row, sizeof row);
+    bytes_put_u64(&w, offset);
+    store_batch_put(batch, offset_at(source, key), (struct span){row, sizeof row});
+}
+
+int rows_load_offset(struct store *store, uint32_t source, enum store_tier tier, uint64_t *out)
+{
+    uint8_t key[OFFSET_KEY_BYTES], *row;
+    size_t len;
+    *out = 1;
+    int err = get(store, offset_at(source, key), tier, &row, &len);
+    if (err || !row)
+        return err;
+    struct bytes_reader r = bytes_reader_of(row, len);
+    *out = bytes_get_u64(&r);
+    if (!bytes_reader_done(&r) || *out == 0)
         err = -PARLEY_ERR_CORRUPT;
     memory_free(row);
     return err;

@@ -2,7 +2,8 @@
  *
  * Why:    one place knows which keys and families an object has; what it writes reflects exactly the object's position.
  * Shape:  conversation: a row of its own, chunk rows (~first message id: newest first), dedup rows and filter rows;
- *         page: one row; user: one row. META "position": redo and the highest position in any row.
+ *         page: one row; user: one row. MEMBERSHIPS: user 16, conversation 16 -> version u8, event id u64.
+ *         META "position": redo and the highest position in any row; "derived", source u32 BE -> offset u64.
  * Thread: loads from any thread; the rest: the shard's reactor.
  * Errors: -PARLEY_ERR_AGAIN (tier CACHE: ask a thread that may block), -PARLEY_ERR_CORRUPT, -PARLEY_ERR_IO,
  *         -PARLEY_ERR_NOMEM.
@@ -36,6 +37,24 @@ void rows_put_position(struct store_batch *batch, const struct rows_position *po
 /* A fresh store: zeroes. */
 PARLEY_MUST_USE int rows_load_position(struct store *store, enum store_tier tier, struct rows_position *out);
 
+/* Who is in which conversation, by the event that made him a member; derived, src/shard/derive.h. */
+void rows_put_membership(struct store_batch *batch, const struct id16 *user, const struct id16 *conversation,
+                         uint64_t id);
+void rows_delete_membership(struct store_batch *batch, const struct id16 *user,
+                            const struct id16 *conversation);
+/* Rows of the user whose conversation is not below `from`, in order. Errors: store_scan's, -PARLEY_ERR_CORRUPT. `fn` answers
+ * as a store_row_fn. */
+typedef int rows_membership_fn(void *owner, const struct id16 *conversation, uint64_t id);
+PARLEY_MUST_USE int rows_scan_memberships(struct store *store, const struct id16 *user,
+                                          const struct id16 *from, enum store_tier tier,
+                                          rows_membership_fn *fn, void *owner);
+/* How far what concerns this shard's users is derived from a source; 1, where positions begin, when there is no row. */
+void rows_put_offset(struct store_batch *batch, uint32_t source, uint64_t offset);
+PARLEY_MUST_USE int rows_load_offset(struct store *store, uint32_t source, enum store_tier tier,
+                                     uint64_t *out);
+
+/* The first message's id out of such a key. Errors: -PARLEY_ERR_CORRUPT. */
+PARLEY_MUST_USE int rows_chunk_first_id(struct span key, uint64_t *out);
 /* Key of the chunk that begins with the message; keys of newer chunks are smaller. */
 void rows_chunk_key(const struct id16 *conversation, uint64_t first_id, uint8_t key[ROWS_CHUNK_KEY_BYTES]);
 

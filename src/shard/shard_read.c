@@ -5,6 +5,7 @@
 #include "src/base/memory.h"
 #include "src/shard/history.h"
 #include "src/shard/reads.h"
+#include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
 enum { RECALL_ROWS_MAX = 8 }; /* of different rows that one fingerprint's tag may lead to */
@@ -254,8 +255,6 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
 
 /* -- lists */
 
-enum { ID_BYTES = sizeof(struct id16), MEMBERSHIP_ROW_BYTES = 9 };
-
 /* A list under way. */
 struct listing {
     struct reader_job job;
@@ -264,21 +263,19 @@ struct listing {
     int err;
 };
 
-static int on_membership(void *owner, struct span key, struct span value)
+static int on_membership(void *owner, const struct id16 *conversation, uint64_t id)
 {
     struct shard_request *request = owner;
     struct shard_page *page = &request->page;
-    if (key.len != 2 * ID_BYTES || value.len != MEMBERSHIP_ROW_BYTES)
-        return -PARLEY_ERR_CORRUPT;
-    const uint8_t *conversation = key.data + ID_BYTES;
-    if (memcmp(conversation, request->list_after.bytes, ID_BYTES) <= 0)
+    if (memcmp(conversation, &request->list_after, sizeof *conversation) == 0)
         return 0;
     if (page->count == request->limit) {
         page->newer = true;
         return 1;
     }
-    memcpy(page->entries + page->len, conversation, ID_BYTES);
-    memcpy(page->entries + page->len + ID_BYTES, value.data + 1, sizeof(uint64_t));
+    struct bytes_writer w = bytes_writer_of(page->entries + page->len, LIST_ENTRY_BYTES);
+    bytes_put_id16(&w, conversation);
+    bytes_put_u64(&w, id);
     page->len += LIST_ENTRY_BYTES;
     page->count++;
     return 0;
@@ -286,13 +283,10 @@ static int on_membership(void *owner, struct span key, struct span value)
 
 static int list(struct store *store, struct shard_request *request, enum store_tier tier)
 {
-    uint8_t key[2 * ID_BYTES];
-    memcpy(key, request->command.actor_hash.bytes, ID_BYTES);
-    memcpy(key + ID_BYTES, request->list_after.bytes, ID_BYTES);
     request->page.len = request->page.count = 0;
     request->page.newer = false;
-    return store_scan(store, (struct store_key){STORE_MEMBERSHIPS, 0, {key, sizeof key}}, ID_BYTES, tier,
-                      on_membership, request);
+    return rows_scan_memberships(store, &request->command.actor_hash, &request->list_after, tier,
+                                 on_membership, request);
 }
 
 static void run_listing(void *owner)
