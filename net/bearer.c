@@ -1,4 +1,5 @@
 #include "net/bearer.h"
+#include "net/http_reply.h"
 
 #include "net/query.h"
 #include "src/base/error.h"
@@ -16,7 +17,7 @@ static int find_token(h2o_req_t *req, bool query_allowed, struct span *token)
     }
     struct query_param param = {.name = "access_token"};
     struct span path, query;
-    query_split((struct span){(const uint8_t *)req->path.base, req->path.len}, &path, &query);
+    query_split(http_span(req->path), &path, &query);
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
     if (!query_allowed || query_read(query, &scratch, &param, 1) != 0 || !param.present)

@@ -43,11 +43,6 @@ static const char *const param_names[CHAT_PARAM_COUNT] = {
     [CHAT_PAGE] = "page",
 };
 
-static struct span span_of(h2o_iovec_t v)
-{
-    return (struct span){(const uint8_t *)v.base, v.len};
-}
-
 static bool matches(const char *pattern, const struct query_path *path)
 {
     for (size_t i = 0; i < path->count; i++) {
@@ -105,7 +100,7 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
     struct span target, query;
     struct query_path path;
     char allow[ALLOW_BYTES];
-    query_split(span_of(req->path), &target, &query);
+    query_split(http_span(req->path), &target, &query);
     if (target.len < 4 || memcmp(target.data, "/v1/", 4) != 0)
         return false;
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
@@ -115,7 +110,7 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
         http_reply_error(req, err, 0);
         return true;
     }
-    const struct route *route = find_route(&path, span_of(req->method), allow);
+    const struct route *route = find_route(&path, http_span(req->method), allow);
     if (!route) {
         if (allow[0])
             http_reply_error_method(req, allow);

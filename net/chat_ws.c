@@ -376,7 +376,7 @@ static bool wants_live(h2o_req_t *req)
 {
     struct query_param param = {.name = "live"};
     struct span path, query;
-    query_split((struct span){(const uint8_t *)req->path.base, req->path.len}, &path, &query);
+    query_split(http_span(req->path), &path, &query);
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
     return query_read(query, &scratch, &param, 1) != 0 || !param.present || !chat_is(param.value, "false");

@@ -13,6 +13,12 @@
 
 #include "src/base/base.h"
 
+/* What libh2o has parsed of the request: it lives as long as that. */
+static inline struct span http_span(h2o_iovec_t v)
+{
+    return (struct span){(const uint8_t *)v.base, v.len};
+}
+
 void http_reply(h2o_req_t *req, int status, const char *content_type, struct span body);
 void http_reply_json(h2o_req_t *req, int status, struct span body);
 /* `err` is an enum parley_err or its negative; retry_after_ms 0: the client need not come again. */

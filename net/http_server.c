@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "net/chat_json.h"
 #include "net/chat_ws.h"
 #include "net/http_head.h"
 #include "net/http_refusal.h"
@@ -31,26 +32,16 @@ struct route {
     void (*answer)(struct http_server *server, h2o_req_t *req);
 };
 
-static struct span span_of(h2o_iovec_t v)
-{
-    return (struct span){(const uint8_t *)v.base, v.len};
-}
-
-static struct span words(const char *text)
-{
-    return (struct span){(const uint8_t *)text, strlen(text)};
-}
-
 static void answer_health(struct http_server *server, h2o_req_t *req)
 {
     (void)server; /* that it answers is the answer */
-    http_reply_json(req, 200, words("{\"status\":\"ok\"}"));
+    http_reply_json(req, 200, chat_words("{\"status\":\"ok\"}"));
 }
 
 static void answer_ready(struct http_server *server, h2o_req_t *req)
 {
     if (server->options.ready(server->options.owner))
-        http_reply_json(req, 200, words("{\"status\":\"ready\"}"));
+        http_reply_json(req, 200, chat_words("{\"status\":\"ready\"}"));
     else
         http_reply_error(req, PARLEY_ERR_CLOSING, 1000);
 }
@@ -58,7 +49,7 @@ static void answer_ready(struct http_server *server, h2o_req_t *req)
 static void answer_http_echo(struct http_server *server, h2o_req_t *req)
 {
     (void)server;
-    http_reply(req, 200, "application/octet-stream", span_of(req->entity));
+    http_reply(req, 200, "application/octet-stream", http_span(req->entity));
 }
 
 static void echo_message(void *owner, struct ws_socket *socket, bool text, struct span payload)
@@ -84,13 +75,14 @@ static struct span single_field(h2o_req_t *req, const h2o_token_t *token, const 
                           : h2o_find_header_by_str(&req->headers, name, strlen(name), at);
     if (again >= 0)
         *repeated = true;
-    return span_of(req->headers.entries[at].value);
+    return http_span(req->headers.entries[at].value);
 }
 
 static int check_handshake(h2o_req_t *req, char accept[WS_ACCEPT_BYTES + 1])
 {
-    struct ws_handshake h = {
-        .method = span_of(req->method), .http_1_1 = req->version >= 0x101, .upgrade = span_of(req->upgrade)};
+    struct ws_handshake h = {.method = http_span(req->method),
+                             .http_1_1 = req->version >= 0x101,
+                             .upgrade = http_span(req->upgrade)};
     h.connection = single_field(req, H2O_TOKEN_CONNECTION, NULL, &h.repeated);
     h.version = single_field(req, NULL, "sec-websocket-version", &h.repeated);
     h.key = single_field(req, NULL, "sec-websocket-key", &h.repeated);

@@ -76,6 +76,7 @@ void shard_release(struct shard *s, bool all);
 
 /* shard_load.c. Errors: -PARLEY_ERR_AGAIN: it is being loaded, and the conversation's or user's queue will be served
  * again; others refuse the request. */
+PARLEY_MUST_USE int shard_need_node(struct shard *s, struct object *node, enum reader_class class);
 PARLEY_MUST_USE int shard_need(struct shard *s, const struct machine_key *key, enum reader_class class,
                                struct object **out);
 PARLEY_MUST_USE int shard_need_dedup_row(struct shard *s, struct object *conversation, uint64_t first_id,

@@ -112,21 +112,20 @@ static int start(struct shard *s, struct object *node, enum reader_class class)
     return err;
 }
 
+int shard_need_node(struct shard *s, struct object *node, enum reader_class class)
+{
+    int err = node->load_error;
+    objects_used(&s->objects, node);
+    node->load_error = 0; /* told once: the next one tries again */
+    if (err || node->is.any)
+        return err;
+    return node->loading ? -PARLEY_ERR_AGAIN : start(s, node, class);
+}
+
 int shard_need(struct shard *s, const struct machine_key *key, enum reader_class class, struct object **out)
 {
-    struct object *node;
-    int err = objects_node(&s->objects, key, &node);
-    if (err)
-        return err;
-    *out = node;
-    objects_used(&s->objects, node);
-    if (node->load_error) { /* told once: the next one tries again */
-        err = node->load_error;
-        node->load_error = 0;
-    } else if (!node->is.any) {
-        err = node->loading ? -PARLEY_ERR_AGAIN : start(s, node, class);
-    }
-    return err;
+    int err = objects_node(&s->objects, key, out);
+    return err ? err : shard_need_node(s, *out, class);
 }
 
 int shard_need_now(struct shard *s, const struct machine_key *key, struct object **out)

@@ -56,8 +56,8 @@ static int desk_fill(struct shard *s, struct desk *desk, struct object *anchor, 
     desk->node_count = 0;
     desk->view = (struct machine_view){.pages = desk->pages};
     for (uint32_t i = 0; i < count; i++) {
-        struct object *node;
-        int err = shard_need(s, &keys[i], READER_LOAD, &node);
+        struct object *node = anchor; /* it is in memory: only pages are looked for */
+        int err = keys[i].kind == OBJECT_PAGE ? shard_need(s, &keys[i], READER_LOAD, &node) : 0;
         if (err && err != -PARLEY_ERR_AGAIN)
             return err;
         if (err)
@@ -179,9 +179,8 @@ static int serve_head(struct shard *s, struct object *anchor)
         shard_read_end(request);
         request->error = -PARLEY_ERR_CLOSING;
     } else {
-        struct object *same;
         enum reader_class class = request->kind == SHARD_COMMAND ? READER_LOAD : READER_HISTORY;
-        int err = shard_need(s, &anchor->key, class, &same);
+        int err = shard_need_node(s, anchor, class);
         if (!err && request->kind == SHARD_COMMAND)
             err = serve_command(s, anchor, request, &waits_for_id);
         else if (!err)
