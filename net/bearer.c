@@ -1,6 +1,6 @@
 #include "net/bearer.h"
-#include "net/http_reply.h"
 
+#include "net/http_reply.h"
 #include "net/query.h"
 #include "src/base/error.h"
 #include "src/machine/event.h"
