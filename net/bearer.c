@@ -26,13 +26,13 @@ static int find_token(h2o_req_t *req, bool query_allowed, struct span *token)
     return 0;
 }
 
-int bearer_check(const struct jwt_key *key, struct json_reader *reader, h2o_req_t *req, bool query_allowed,
-                 uint64_t now_ms, struct jwt_claims *claims)
+int bearer_check(struct jwt_verifier *tokens, h2o_req_t *req, bool query_allowed, uint64_t now_ms,
+                 struct jwt_claims *claims)
 {
     struct span token;
     int err = find_token(req, query_allowed, &token);
     if (!err)
-        err = jwt_verify(key, reader, token, now_ms, claims);
+        err = jwt_verifier_check(tokens, token, now_ms, claims);
     if (!err && (claims->sub_len > USER_ID_BYTES_MAX || claims->device_len > DEVICE_ID_BYTES_MAX))
         err = -PARLEY_ERR_BAD_TOKEN;
     return err;

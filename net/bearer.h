@@ -2,7 +2,7 @@
  *
  * Shape:  Authorization: Bearer TOKEN, or, where the caller allows it, the query's access_token (RFC 6750): a browser can
  *         give a WebSocket no field.
- * Thread: that of the reader.
+ * Thread: that of the verifier.
  * Errors: as jwt_verify's; -PARLEY_ERR_BAD_TOKEN also for names that are too long.
  */
 #ifndef PARLEY_NET_BEARER_H
@@ -10,9 +10,9 @@
 
 #include <h2o.h>
 
-#include "net/jwt.h"
+#include "net/jwt_verifier.h"
 
-PARLEY_MUST_USE int bearer_check(const struct jwt_key *key, struct json_reader *reader, h2o_req_t *req,
-                                 bool query_allowed, uint64_t now_ms, struct jwt_claims *claims);
+PARLEY_MUST_USE int bearer_check(struct jwt_verifier *tokens, h2o_req_t *req, bool query_allowed,
+                                 uint64_t now_ms, struct jwt_claims *claims);
 
 #endif

@@ -55,8 +55,8 @@ int chat_call_authenticate(struct chat_call *call)
     struct chat_http *chat = call->chat;
     struct command *c = &call->shard.command;
     const struct query_param *as = &call->params[CHAT_AS];
-    int err = bearer_check(&chat->key, chat->token_reader, call->req, false,
-                           chat->router.now_ms(chat->router.owner), &call->claims);
+    int err =
+        bearer_check(chat->tokens, call->req, false, chat->router.now_ms(chat->router.owner), &call->claims);
     if (err)
         return err;
     c->actor = (struct span){(const uint8_t *)call->claims.sub, call->claims.sub_len};

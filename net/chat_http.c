@@ -131,10 +131,10 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
 int chat_http_init(struct chat_http *chat, const struct request_router *router, const struct jwt_key *key,
                    uint32_t body_bytes_max, uint32_t open_max)
 {
-    *chat = (struct chat_http){.router = *router, .key = *key, .open_max = open_max};
-    chat->token_reader = json_reader_create(JWT_TOKEN_BYTES_MAX);
+    *chat = (struct chat_http){.router = *router, .open_max = open_max};
+    chat->tokens = jwt_verifier_create(key);
     chat->body_reader = json_reader_create(body_bytes_max);
-    if (chat->token_reader && chat->body_reader)
+    if (chat->tokens && chat->body_reader)
         return 0;
     chat_http_dispose(chat);
     return -PARLEY_ERR_NOMEM;
@@ -144,7 +144,6 @@ void chat_http_dispose(struct chat_http *chat)
 {
     memory_free(chat->page);
     chat->page = NULL;
-    json_reader_destroy(&chat->token_reader);
+    jwt_verifier_destroy(&chat->tokens);
     json_reader_destroy(&chat->body_reader);
-    jwt_key_wipe(&chat->key);
 }

@@ -12,13 +12,13 @@
 #include <h2o.h>
 
 #include "net/json.h"
-#include "net/jwt.h"
+#include "net/jwt_verifier.h"
 #include "src/shard/request.h"
 
 struct chat_http {
     struct request_router router;
-    struct jwt_key key;
-    struct json_reader *token_reader, *body_reader;
+    struct jwt_verifier *tokens;
+    struct json_reader *body_reader;
     uint8_t *page;                 /* where answers are written; NULL before the first */
     uint32_t open_count, open_max; /* requests under way; more are refused */
 };

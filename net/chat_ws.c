@@ -412,8 +412,7 @@ void chat_ws_begin(struct chat_ws *door, struct ws_context *context, h2o_req_t *
                                              .closed = on_closed};
     struct chat_http *chat = door->chat;
     struct jwt_claims claims;
-    int err = bearer_check(&chat->key, chat->token_reader, req, true, chat->router.now_ms(chat->router.owner),
-                           &claims);
+    int err = bearer_check(chat->tokens, req, true, chat->router.now_ms(chat->router.owner), &claims);
     struct chat_session *s =
         err || chat->open_count >= chat->open_max ? NULL : session_create(door, &claims, wants_live(req));
     if (!s) {

@@ -24,6 +24,20 @@ static void begin_value(struct json_writer *w)
     w->comma = true;
 }
 
+/* Room for `len` bytes of a value, behind the comma; NULL and failed without. */
+static uint8_t *begin_room(struct json_writer *w, size_t len)
+{
+    uint8_t *at = w->out.at;
+    if (w->out.failed || len + w->comma > (size_t)(w->out.end - at)) {
+        w->out.failed = true;
+        return NULL;
+    }
+    *at = ',';
+    at += w->comma;
+    w->comma = true;
+    return at;
+}
+
 static void open_with(struct json_writer *w, char c)
 {
     begin_value(w);
@@ -57,12 +71,15 @@ void json_close_array(struct json_writer *w)
     close_with(w, ']');
 }
 
-void json_key(struct json_writer *w, const char *name)
+void json_put_key(struct json_writer *w, const char *name, size_t len)
 {
-    begin_value(w);
-    put_char(w, '"');
-    bytes_put_raw(&w->out, name, strlen(name));
-    bytes_put_raw(&w->out, "\":", 2);
+    uint8_t *at = begin_room(w, len + 3);
+    if (!at)
+        return;
+    *at++ = '"';
+    memcpy(at, name, len);
+    memcpy(at + len, "\":", 2);
+    w->out.at = at + len + 2;
     w->comma = false;
 }
 
@@ -89,34 +106,47 @@ static uint64_t below(uint64_t x, uint64_t limit)
     return (x - EVERY_BYTE * limit) & ~x & (EVERY_BYTE * 0x80);
 }
 
-/* How many bytes from the beginning on need no escape; eight at a time. */
-static size_t plain_len(struct span s)
+static bool is_plain(uint8_t c)
+{
+    return c >= ' ' && c != '"' && c != '\\';
+}
+
+/* Copies what needs no escape from the beginning on, eight bytes at a time, and answers how much. */
+static size_t copy_plain(uint8_t *to, struct span s)
 {
     size_t i = 0;
     for (; s.len - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
         uint64_t x;
         memcpy(&x, s.data + i, sizeof x);
+        memcpy(to + i, &x, sizeof x);
         x = le64toh(x);
         uint64_t found = below(x, ' ') | below(x ^ (EVERY_BYTE * '"'), 1) | below(x ^ (EVERY_BYTE * '\\'), 1);
         if (found)
             return i + (size_t)__builtin_ctzll(found) / 8;
     }
-    while (i < s.len && s.data[i] >= ' ' && s.data[i] != '"' && s.data[i] != '\\')
-        i++;
+    for (; i < s.len && is_plain(s.data[i]); i++)
+        to[i] = s.data[i];
     return i;
 }
 
 void json_put_string(struct json_writer *w, struct span s)
 {
-    begin_value(w);
-    put_char(w, '"');
-    while (s.len) {
-        size_t plain = plain_len(s);
-        bytes_put_raw(&w->out, s.data, plain);
-        s = (struct span){s.data + plain, s.len - plain};
-        if (s.len) {
-            put_escape(w, *s.data);
-            s = (struct span){s.data + 1, s.len - 1};
+    uint8_t *at = begin_room(w, s.len + 2);
+    if (!at)
+        return;
+    *at++ = '"';
+    for (;;) {
+        size_t plain = copy_plain(at, s);
+        w->out.at = at + plain;
+        if (plain == s.len)
+            break;
+        put_escape(w, s.data[plain]);
+        s = (struct span){s.data + plain + 1, s.len - plain - 1};
+        at = w->out.at;
+        if (w->out.failed ||
+            s.len >= (size_t)(w->out.end - at)) { /* an escape takes more than was asked for */
+            w->out.failed = true;
+            return;
         }
     }
     put_char(w, '"');
@@ -178,9 +208,13 @@ void json_put_id(struct json_writer *w, uint64_t id)
 
 void json_put_time(struct json_writer *w, uint64_t unix_ms)
 {
-    char text[RFC3339_BYTES];
-    rfc3339_format(unix_ms, text);
-    json_put_string(w, (struct span){(const uint8_t *)text, sizeof text});
+    uint8_t *at = begin_room(w, RFC3339_BYTES + 2);
+    if (!at)
+        return;
+    *at = '"';
+    rfc3339_format(unix_ms, (char *)at + 1);
+    at[1 + RFC3339_BYTES] = '"';
+    w->out.at = at + RFC3339_BYTES + 2;
 }
 
 void json_put_raw(struct json_writer *w, struct span json)

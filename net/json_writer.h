@@ -11,6 +11,8 @@
 #ifndef PARLEY_NET_JSON_WRITER_H
 #define PARLEY_NET_JSON_WRITER_H
 
+#include <string.h>
+
 #include "src/base/bytes.h"
 
 struct json_writer {
@@ -23,8 +25,12 @@ void json_open_object(struct json_writer *w);
 void json_close_object(struct json_writer *w);
 void json_open_array(struct json_writer *w);
 void json_close_array(struct json_writer *w);
-/* `name` needs no escapes. */
-void json_key(struct json_writer *w, const char *name);
+void json_put_key(struct json_writer *w, const char *name, size_t len);
+/* `name` needs no escapes. Inline, because the length of a literal is known to the compiler. */
+static inline void json_key(struct json_writer *w, const char *name)
+{
+    json_put_key(w, name, strlen(name));
+}
 void json_put_string(struct json_writer *w, struct span s);
 void json_put_text(struct json_writer *w, const char *s);
 void json_put_int(struct json_writer *w, int64_t v);

@@ -160,10 +160,17 @@ static bool claims_valid(struct json_reader *reader, struct span payload, struct
            copy_text(f[4].value.string, c->scope, sizeof c->scope, &c->scope_len);
 }
 
+int jwt_check_time(const struct jwt_key *key, const struct jwt_claims *c, uint64_t now_ms)
+{
+    parley_assert(key->leeway_s <= JWT_LEEWAY_S_MAX);
+    uint64_t now_s = now_ms / 1000; /* both claims fit 63 bits: no sum below overflows */
+    bool expired = now_s >= c->exp_s + key->leeway_s || now_s + key->leeway_s < c->nbf_s;
+    return expired ? -PARLEY_ERR_TOKEN_EXPIRED : 0;
+}
+
 int jwt_verify(const struct jwt_key *key, struct json_reader *reader, struct span token, uint64_t now_ms,
                struct jwt_claims *claims)
 {
-    parley_assert(key->leeway_s <= JWT_LEEWAY_S_MAX);
     uint8_t payload[JWT_TOKEN_BYTES_MAX];
     size_t len;
     int err = jwt_open(key, reader, token, payload, &len);
@@ -172,11 +179,10 @@ int jwt_verify(const struct jwt_key *key, struct json_reader *reader, struct spa
     struct jwt_claims c;
     if (!claims_valid(reader, (struct span){payload, len}, &c))
         return -PARLEY_ERR_BAD_TOKEN;
-    uint64_t now_s = now_ms / 1000; /* both claims fit 63 bits: no sum below overflows */
-    if (now_s >= c.exp_s + key->leeway_s || now_s + key->leeway_s < c.nbf_s)
-        return -PARLEY_ERR_TOKEN_EXPIRED;
-    *claims = c;
-    return 0;
+    err = jwt_check_time(key, &c, now_ms);
+    if (!err)
+        *claims = c;
+    return err;
 }
 
 static size_t encode(char *out, const void *data, size_t len)

@@ -65,6 +65,9 @@ PARLEY_MUST_USE int jwt_open(const struct jwt_key *key, struct json_reader *read
 /* The reader takes texts of JWT_TOKEN_BYTES_MAX. On error `claims` has not changed. */
 PARLEY_MUST_USE int jwt_verify(const struct jwt_key *key, struct json_reader *reader, struct span token,
                                uint64_t now_ms, struct jwt_claims *claims);
+/* Whether it is time for these claims: 0 or -PARLEY_ERR_TOKEN_EXPIRED. */
+PARLEY_MUST_USE int jwt_check_time(const struct jwt_key *key, const struct jwt_claims *claims,
+                                   uint64_t now_ms);
 bool jwt_has_scope(const struct jwt_claims *claims, const char *word);
 
 #endif

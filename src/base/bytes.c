@@ -1,8 +1,5 @@
 #include "src/base/bytes.h"
 
-#include <endian.h>
-#include <string.h>
-
 enum { VARINT_BYTES_MAX = 10 };
 
 struct bytes_reader bytes_reader_of(const void *data, size_t len)
@@ -11,38 +8,9 @@ struct bytes_reader bytes_reader_of(const void *data, size_t len)
     return (struct bytes_reader){.at = at, .end = len ? at + len : at};
 }
 
-struct span bytes_get_raw(struct bytes_reader *r, size_t len)
-{
-    if (r->failed || len > (size_t)(r->end - r->at)) {
-        r->failed = true;
-        return (struct span){0};
-    }
-    struct span s = {r->at, len};
-    r->at += len;
-    return s;
-}
-
-/* `len` bytes, or NULL and the reader has failed. Each message passes through here a hundred times. */
-static inline const uint8_t *take(struct bytes_reader *r, size_t len)
-{
-    const uint8_t *at = r->at;
-    if (r->failed || len > (size_t)(r->end - at)) {
-        r->failed = true;
-        return NULL;
-    }
-    r->at = at + len;
-    return at;
-}
-
-uint8_t bytes_get_u8(struct bytes_reader *r)
-{
-    const uint8_t *at = take(r, 1);
-    return at ? *at : 0;
-}
-
 uint16_t bytes_get_u16(struct bytes_reader *r)
 {
-    const uint8_t *at = take(r, sizeof(uint16_t));
+    const uint8_t *at = bytes_take(r, sizeof(uint16_t));
     uint16_t v = 0;
     if (at)
         memcpy(&v, at, sizeof v);
@@ -51,23 +19,14 @@ uint16_t bytes_get_u16(struct bytes_reader *r)
 
 uint32_t bytes_get_u32(struct bytes_reader *r)
 {
-    const uint8_t *at = take(r, sizeof(uint32_t));
+    const uint8_t *at = bytes_take(r, sizeof(uint32_t));
     uint32_t v = 0;
     if (at)
         memcpy(&v, at, sizeof v);
     return le32toh(v);
 }
 
-uint64_t bytes_get_u64(struct bytes_reader *r)
-{
-    const uint8_t *at = take(r, sizeof(uint64_t));
-    uint64_t v = 0;
-    if (at)
-        memcpy(&v, at, sizeof v);
-    return le64toh(v);
-}
-
-static uint64_t get_long_varint(struct bytes_reader *r)
+uint64_t bytes_get_long_varint(struct bytes_reader *r)
 {
     uint64_t v = 0;
     for (unsigned i = 0; i < VARINT_BYTES_MAX; i++) {
@@ -81,23 +40,6 @@ static uint64_t get_long_varint(struct bytes_reader *r)
     }
     r->failed = true;
     return 0;
-}
-
-uint64_t bytes_get_varint(struct bytes_reader *r)
-{
-    if (!r->failed && r->at < r->end && *r->at < 0x80) /* nearly all of them */
-        return *r->at++;
-    return get_long_varint(r);
-}
-
-struct span bytes_get_span(struct bytes_reader *r)
-{
-    uint64_t len = bytes_get_varint(r);
-    if (r->failed || len > (uint64_t)(r->end - r->at)) {
-        r->failed = true;
-        return (struct span){0};
-    }
-    return bytes_get_raw(r, (size_t)len);
 }
 
 struct id16 bytes_get_id16(struct bytes_reader *r)

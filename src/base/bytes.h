@@ -8,6 +8,9 @@
 #ifndef PARLEY_BASE_BYTES_H
 #define PARLEY_BASE_BYTES_H
 
+#include <endian.h>
+#include <string.h>
+
 #include "src/base/base.h"
 
 struct bytes_reader {
@@ -21,13 +24,57 @@ struct bytes_writer {
 };
 
 struct bytes_reader bytes_reader_of(const void *data, size_t len);
-uint8_t bytes_get_u8(struct bytes_reader *r);
+uint64_t bytes_get_long_varint(struct bytes_reader *r);
+
+/* Inline what each message passes through a hundred times. `len` bytes, or NULL and the reader has failed. */
+static inline const uint8_t *bytes_take(struct bytes_reader *r, size_t len)
+{
+    const uint8_t *at = r->at;
+    if (r->failed || len > (size_t)(r->end - at)) {
+        r->failed = true;
+        return NULL;
+    }
+    r->at = at + len;
+    return at;
+}
+
+static inline struct span bytes_get_raw(struct bytes_reader *r, size_t len)
+{
+    const uint8_t *at = bytes_take(r, len);
+    return at ? (struct span){at, len} : (struct span){0};
+}
+
+static inline uint8_t bytes_get_u8(struct bytes_reader *r)
+{
+    const uint8_t *at = bytes_take(r, 1);
+    return at ? *at : 0;
+}
+
 uint16_t bytes_get_u16(struct bytes_reader *r);
 uint32_t bytes_get_u32(struct bytes_reader *r);
-uint64_t bytes_get_u64(struct bytes_reader *r);
-uint64_t bytes_get_varint(struct bytes_reader *r);
-struct span bytes_get_raw(struct bytes_reader *r, size_t len);
-struct span bytes_get_span(struct bytes_reader *r); /* varint length, then that many bytes */
+
+static inline uint64_t bytes_get_u64(struct bytes_reader *r)
+{
+    const uint8_t *at = bytes_take(r, sizeof(uint64_t));
+    uint64_t v = 0;
+    if (at)
+        memcpy(&v, at, sizeof v);
+    return le64toh(v);
+}
+
+static inline uint64_t bytes_get_varint(struct bytes_reader *r)
+{
+    if (!r->failed && r->at < r->end && *r->at < 0x80) /* nearly all of them */
+        return *r->at++;
+    return bytes_get_long_varint(r);
+}
+
+/* Varint length, then that many bytes. */
+static inline struct span bytes_get_span(struct bytes_reader *r)
+{
+    return bytes_get_raw(r, bytes_get_varint(r));
+}
+
 struct id16 bytes_get_id16(struct bytes_reader *r);
 /* True when nothing failed and nothing is left. */
 bool bytes_reader_done(const struct bytes_reader *r);

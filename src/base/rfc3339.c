@@ -133,12 +133,12 @@ int rfc3339_parse(const void *text, size_t len, uint64_t *unix_ms)
     return 0;
 }
 
-static char *put(char *at, int64_t v, unsigned digits, char then)
+static char *put_two(char *at, uint32_t v, char then)
 {
-    for (unsigned i = digits; i > 0; i--, v /= 10)
-        at[i - 1] = (char)('0' + v % 10);
-    at[digits] = then;
-    return at + digits + 1;
+    at[0] = (char)('0' + v / 10);
+    at[1] = (char)('0' + v % 10);
+    at[2] = then;
+    return at + 3;
 }
 
 void rfc3339_format(uint64_t unix_ms, char out[RFC3339_BYTES])
@@ -148,12 +148,14 @@ void rfc3339_format(uint64_t unix_ms, char out[RFC3339_BYTES])
     int64_t ms = (int64_t)unix_ms % SECOND_MS, seconds = (int64_t)unix_ms / SECOND_MS;
     int64_t year, month, day;
     date_from_days(seconds / DAY_S, &year, &month, &day);
-    seconds %= DAY_S;
-    out = put(out, year, 4, '-');
-    out = put(out, month, 2, '-');
-    out = put(out, day, 2, 'T');
-    out = put(out, seconds / HOUR_S, 2, ':');
-    out = put(out, seconds % HOUR_S / MINUTE_S, 2, ':');
-    out = put(out, seconds % MINUTE_S, 2, '.');
-    put(out, ms, 3, 'Z');
+    uint32_t second = (uint32_t)(seconds % DAY_S);
+    out = put_two(out, (uint32_t)year / 100, '0') - 1;
+    out = put_two(out, (uint32_t)year % 100, '-');
+    out = put_two(out, (uint32_t)month, '-');
+    out = put_two(out, (uint32_t)day, 'T');
+    out = put_two(out, second / HOUR_S, ':');
+    out = put_two(out, second % HOUR_S / MINUTE_S, ':');
+    out = put_two(out, second % MINUTE_S, '.');
+    *out++ = (char)('0' + ms / 100);
+    put_two(out, (uint32_t)ms % 100, 'Z');
 }

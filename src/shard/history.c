@@ -29,13 +29,23 @@ void history_begin(struct history *h, const struct id16 *conversation, bool forw
 void history_end(struct history *h)
 {
     for (uint32_t i = 0; i < h->piece_count; i++)
-        memory_free(h->pieces[i].bytes);
+        memory_free(h->pieces[i].own);
     memory_free(h->pieces);
     h->pieces = NULL;
     h->piece_count = h->piece_max = 0;
 }
 
-static int keep(struct history *h, const struct slice *slices, uint32_t count)
+static int own(struct history_piece *piece)
+{
+    piece->own = memory_alloc(piece->len);
+    if (!piece->own)
+        return -PARLEY_ERR_NOMEM;
+    memcpy(piece->own, piece->bytes, piece->len);
+    piece->bytes = piece->own;
+    return 0;
+}
+
+static int keep(struct history *h, const struct slice *slices, uint32_t count, bool borrow)
 {
     if (count == 0)
         return 0;
@@ -48,14 +58,14 @@ static int keep(struct history *h, const struct slice *slices, uint32_t count)
         h->piece_max = max;
     }
     /* They are neighbours in their chunk. */
-    size_t len = (size_t)(slices[count - 1].data - slices[0].data) + slices[count - 1].len;
-    uint8_t *bytes = memory_alloc(len);
-    if (!bytes)
-        return -PARLEY_ERR_NOMEM;
-    memcpy(bytes, slices[0].data, len);
-    h->pieces[h->piece_count++] = (struct history_piece){bytes, len, count};
+    struct history_piece piece = {.bytes = slices[0].data, .count = count};
+    piece.len = (size_t)(slices[count - 1].data - slices[0].data) + slices[count - 1].len;
+    int err = borrow ? 0 : own(&piece);
+    if (err)
+        return err;
+    h->pieces[h->piece_count++] = piece;
     h->count += count;
-    h->len += len;
+    h->len += piece.len;
     if (h->forward)
         h->after = slices[count - 1].id;
     else
@@ -78,7 +88,7 @@ static uint32_t fitting(const struct history *h, const struct slice *slices, uin
 }
 
 /* Takes what is wanted of a chunk's row, whose messages below `below` count. */
-static int take(struct history *h, struct span row, uint64_t below)
+static int take(struct history *h, struct span row, uint64_t below, bool borrow)
 {
     struct slice slices[CHUNK_MESSAGES_MAX];
     struct chunk_cursor at = chunk_begin(row);
@@ -96,7 +106,7 @@ static int take(struct history *h, struct span row, uint64_t below)
     if (err != -PARLEY_ERR_END)
         return err;
     uint32_t fit = fitting(h, slices, count);
-    err = keep(h, h->forward ? slices : slices + count - fit, fit);
+    err = keep(h, h->forward ? slices : slices + count - fit, fit, borrow);
     if (!err && fit < count)
         h->full = true;
     return err;
@@ -108,8 +118,17 @@ int history_memory(struct history *h, const struct conversation *c)
     for (uint32_t i = 0; i < c->chunk_count && !h->full && !err; i++) {
         const struct chunk *chunk = c->chunks[h->forward ? i : c->chunk_count - 1 - i];
         if (chunk->last_id > h->after && chunk->first_id < h->before)
-            err = take(h, chunk_row(chunk), UINT64_MAX);
+            err = take(h, chunk_row(chunk), UINT64_MAX, true);
     }
+    return err;
+}
+
+int history_own(struct history *h)
+{
+    int err = 0;
+    for (uint32_t i = 0; i < h->piece_count && !err; i++)
+        if (!h->pieces[i].own)
+            err = own(&h->pieces[i]);
     return err;
 }
 
@@ -122,7 +141,7 @@ static int on_row(void *owner, struct span key, struct span value)
         return err;
     if (first >= h->store_below) /* in memory, and fresher there */
         return h->forward ? 1 : 0;
-    err = take(h, value, h->store_below);
+    err = take(h, value, h->store_below, false);
     return err ? err : h->full;
 }
 

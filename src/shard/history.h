@@ -1,7 +1,7 @@
 /* src/shard/history.h: pages of a conversation's messages, out of memory and out of the store.
  *
  * Why:    keyset pages by message id, stable under concurrent writes: no gap, no repeat.
- * Shape:  a gathering takes rows of chunks in the direction of its query, copies what is wanted, and knows when it has
+ * Shape:  a gathering takes rows of chunks in the direction of its query, keeps what is wanted, and knows when it has
  *         enough. The newest chunks are in memory (conversation_kept_from says from where on), older ones in the store.
  *         BEFORE: memory, then store. AFTER: store, then memory. AROUND: the shard asks for both.
  * Thread: history_store from any thread, one at a time; the rest: the shard's reactor.
@@ -17,7 +17,8 @@
 enum { HISTORY_BYTES_MAX = 1 << 20 }; /* of a page, but one message always fits */
 
 struct history_piece { /* entries of one chunk */
-    uint8_t *bytes;
+    const uint8_t *bytes;
+    uint8_t *own; /* NULL: they lie in the object */
     size_t len;
     uint32_t count;
 };
@@ -37,7 +38,10 @@ struct history {
 void history_begin(struct history *h, const struct id16 *conversation, bool forward, uint64_t from,
                    uint32_t limit);
 void history_end(struct history *h);
+/* Borrows from the conversation: until history_own, nothing of it may change. */
 PARLEY_MUST_USE int history_memory(struct history *h, const struct conversation *conversation);
+/* Copies what is borrowed. */
+PARLEY_MUST_USE int history_own(struct history *h);
 /* What the store has below h->store_below. */
 PARLEY_MUST_USE int history_store(struct history *h, struct store *store, enum store_tier tier);
 /* All entries in rising order, behind those that the page has; sets `older` or `newer`. */

@@ -93,6 +93,9 @@ static int take_store(struct shard *s, struct reading *r, uint64_t below)
     r->covered = below;
     if (err != -PARLEY_ERR_AGAIN)
         return err;
+    err = history_own(&r->history);
+    if (err)
+        return err;
     r->job = (struct reader_job){.run = run_store, .done = store_done, .owner = r};
     err = reader_pool_submit(s->options.pool, s->options.reactor, READER_HISTORY, &r->job);
     if (err)

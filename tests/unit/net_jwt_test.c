@@ -9,6 +9,7 @@
 #include <sodium.h>
 
 #include "net/jwt.h"
+#include "net/jwt_verifier.h"
 #include "src/base/error.h"
 
 /* RFC 7515 appendix A.1 */
@@ -314,6 +315,54 @@ static int tear_down(void **state)
     return 0;
 }
 
+static size_t mint_for_a_minute(char token[JWT_TOKEN_BYTES_MAX])
+{
+    size_t len;
+    struct jwt_claims c = {.exp_s = NOW_MS / 1000 + 60, .sub_len = 3, .sub = "ann"};
+    assert_int_equal(jwt_mint(&hs, &c, token, &len), 0);
+    return len;
+}
+
+static void a_verified_token_is_remembered_until_it_expires(void **state)
+{
+    (void)state;
+    char token[JWT_TOKEN_BYTES_MAX];
+    struct span span = {(const uint8_t *)token, mint_for_a_minute(token)};
+    struct jwt_verifier *v = jwt_verifier_create(&hs);
+    struct jwt_claims c = {0};
+    assert_non_null(v);
+    for (int i = 0; i < 3; i++) {
+        c = (struct jwt_claims){0};
+        assert_int_equal(jwt_verifier_check(v, span, NOW_MS, &c), 0);
+        assert_int_equal(c.sub_len, 3);
+        assert_memory_equal(c.sub, "ann", 3);
+    }
+    assert_int_equal(jwt_verifier_checked(v), 1);
+    assert_int_equal(jwt_verifier_check(v, span, NOW_MS + 60000, &c), -PARLEY_ERR_TOKEN_EXPIRED);
+    jwt_verifier_destroy(&v);
+    assert_null(v);
+}
+
+/* Its end is that of a good token, so that it falls on the same place. */
+static void a_forged_token_is_never_remembered(void **state)
+{
+    (void)state;
+    char token[JWT_TOKEN_BYTES_MAX];
+    struct span span = {(const uint8_t *)token, mint_for_a_minute(token)};
+    struct jwt_verifier *v = jwt_verifier_create(&hs);
+    struct jwt_claims c;
+    assert_non_null(v);
+    for (size_t i = 0; i < span.len; i++) {
+        assert_int_equal(jwt_verifier_check(v, span, NOW_MS, &c), 0);
+        token[i] ^= 1;
+        assert_int_equal(jwt_verifier_check(v, span, NOW_MS, &c), -PARLEY_ERR_BAD_TOKEN);
+        assert_int_equal(jwt_verifier_check(v, span, NOW_MS, &c), -PARLEY_ERR_BAD_TOKEN);
+        token[i] ^= 1;
+    }
+    assert_int_equal(jwt_verifier_checked(v), 1 + 2 * span.len);
+    jwt_verifier_destroy(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +374,8 @@ int main(void)
         cmocka_unit_test(the_key_chooses_the_algorithm),
         cmocka_unit_test(claims_are_bounded),
         cmocka_unit_test(a_long_secret_is_hashed),
+        cmocka_unit_test(a_verified_token_is_remembered_until_it_expires),
+        cmocka_unit_test(a_forged_token_is_never_remembered),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
