@@ -62,25 +62,6 @@ struct bytes_writer bytes_writer_of(void *data, size_t len)
     return (struct bytes_writer){.start = at, .at = at, .end = len ? at + len : at};
 }
 
-void bytes_put_raw(struct bytes_writer *w, const void *data, size_t len)
-{
-    if (w->failed || len > (size_t)(w->end - w->at)) {
-        w->failed = true;
-        return;
-    }
-    if (len)
-        memcpy(w->at, data, len);
-    w->at += len;
-}
-
-void bytes_put_u8(struct bytes_writer *w, uint8_t v)
-{
-    if (w->failed || w->at == w->end)
-        w->failed = true;
-    else
-        *w->at++ = v;
-}
-
 void bytes_put_u16(struct bytes_writer *w, uint16_t v)
 {
     v = htole16(v);
@@ -99,24 +80,14 @@ void bytes_put_u64(struct bytes_writer *w, uint64_t v)
     bytes_put_raw(w, &v, sizeof v);
 }
 
-void bytes_put_varint(struct bytes_writer *w, uint64_t v)
+void bytes_put_long_varint(struct bytes_writer *w, uint64_t v)
 {
     uint8_t b[VARINT_BYTES_MAX];
     size_t n = 0;
-    if (v < 0x80) {
-        bytes_put_u8(w, (uint8_t)v);
-        return;
-    }
     for (; v >= 0x80; v >>= 7)
         b[n++] = (uint8_t)(v | 0x80);
     b[n++] = (uint8_t)v;
     bytes_put_raw(w, b, n);
-}
-
-void bytes_put_span(struct bytes_writer *w, struct span s)
-{
-    bytes_put_varint(w, s.len);
-    bytes_put_raw(w, s.data, s.len);
 }
 
 void bytes_put_id16(struct bytes_writer *w, const struct id16 *id)

@@ -80,13 +80,45 @@ struct id16 bytes_get_id16(struct bytes_reader *r);
 bool bytes_reader_done(const struct bytes_reader *r);
 
 struct bytes_writer bytes_writer_of(void *data, size_t len);
-void bytes_put_u8(struct bytes_writer *w, uint8_t v);
+
+static inline void bytes_put_u8(struct bytes_writer *w, uint8_t v)
+{
+    if (w->failed || w->at == w->end)
+        w->failed = true;
+    else
+        *w->at++ = v;
+}
+
 void bytes_put_u16(struct bytes_writer *w, uint16_t v);
 void bytes_put_u32(struct bytes_writer *w, uint32_t v);
 void bytes_put_u64(struct bytes_writer *w, uint64_t v);
-void bytes_put_varint(struct bytes_writer *w, uint64_t v);
-void bytes_put_raw(struct bytes_writer *w, const void *data, size_t len);
-void bytes_put_span(struct bytes_writer *w, struct span s);
+void bytes_put_long_varint(struct bytes_writer *w, uint64_t v);
+
+static inline void bytes_put_varint(struct bytes_writer *w, uint64_t v)
+{
+    if (v < 0x80)
+        bytes_put_u8(w, (uint8_t)v);
+    else
+        bytes_put_long_varint(w, v);
+}
+
+static inline void bytes_put_raw(struct bytes_writer *w, const void *data, size_t len)
+{
+    if (w->failed || len > (size_t)(w->end - w->at)) {
+        w->failed = true;
+        return;
+    }
+    if (len)
+        memcpy(w->at, data, len);
+    w->at += len;
+}
+
+static inline void bytes_put_span(struct bytes_writer *w, struct span s)
+{
+    bytes_put_varint(w, s.len);
+    bytes_put_raw(w, s.data, s.len);
+}
+
 void bytes_put_id16(struct bytes_writer *w, const struct id16 *id);
 size_t bytes_writer_len(const struct bytes_writer *w);
 

@@ -95,6 +95,7 @@ static int make_room(struct objects *objects)
 
 static void used_push(struct objects *objects, struct object *node)
 {
+    node->used_at = ++objects->uses;
     node->used_newer = NULL;
     node->used_older = objects->used_newest;
     if (objects->used_newest)
@@ -112,7 +113,9 @@ static void used_unlink(struct objects *objects, struct object *node)
 
 void objects_used(struct objects *objects, struct object *node)
 {
-    if (objects->used_newest == node)
+    /* Who is among the newer ones stays: moving him touches two neighbours, which no cache holds. The oldest always moves:
+     * all others were put before him since. */
+    if (objects->uses - node->used_at < objects->count / 4 || objects->used_newest == node)
         return;
     used_unlink(objects, node);
     used_push(objects, node);

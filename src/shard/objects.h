@@ -2,7 +2,7 @@
  *
  * Why:    every decision and every apply begins with finding its objects; what is not used for long makes room.
  * Shape:  open addressing with linear probing over nodes that stay where they are; ids are keyed hashes already, so their
- *         bytes spread. A list by use, most recent first, is what eviction walks from its end.
+ *         bytes spread. A list by use, most recent first to within a quarter, is what eviction walks from its end.
  *         A node without an object is one that is being loaded, or somebody's place in the queue for it.
  * Thread: the shard's reactor.
  * Owner:  the table owns nodes and objects; a pointer lives until its node is removed.
@@ -25,6 +25,7 @@ struct object {
     size_t bytes;        /* of memory, about */
     uint64_t busy_until; /* the position behind the last record that was decided upon it */
     struct object *used_newer, *used_older;
+    uint64_t used_at; /* objects.uses when it was put at the newest end */
     /* Loading. */
     bool loading;
     int load_error;
@@ -54,6 +55,7 @@ struct objects {
     uint32_t count, slot_count; /* a power of two */
     size_t bytes;
     struct object *used_newest, *used_oldest;
+    uint64_t uses;
 };
 
 void objects_init(struct objects *objects, const struct dedup_options *dedup);
