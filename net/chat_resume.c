@@ -14,10 +14,12 @@
 
 #include <string.h>
 
+#include "net/chat_follow.h"
 #include "net/chat_json.h"
 #include "net/chat_live.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/shard/large_set.h"
 
 enum { SETTLED_FIRST = 8, SETTLED_MAX = 256, SETTLED_TICKS_MAX = 4, RESUMED_BYTES = 256 };
 
@@ -32,15 +34,6 @@ struct chat_resume {
     uint8_t stage;
     bool under_way, stepping, ended, noted, restart;
     uint8_t as_len, as[USER_ID_BYTES_MAX];
-};
-
-/* A large conversation whose events the session hears of. */
-struct chat_follow {
-    struct subscriber subscriber; /* first */
-    struct chat_session *session;
-    struct chat_follow *next;
-    struct chat_resume *resume; /* waits for the answer, or NULL */
-    bool joined;
 };
 
 /* Caught up to `last_id`: live may yet bring what history has shown. */
@@ -126,80 +119,6 @@ void chat_resume_lost(struct chat_session *s)
         r->noted = true;
 }
 
-/* -- following large conversations */
-
-static void follow_joined(struct subscriber *subscriber, int err)
-{
-    struct chat_follow *f = (struct chat_follow *)subscriber;
-    struct chat_resume *r = f->resume;
-    f->resume = NULL;
-    f->joined = !err;
-    if (r) {
-        r->shard.error = err;
-        r->stage = RESUME_READ;
-        go(r);
-    }
-    if (err)
-        live_leave(f->session->door->live, subscriber);
-}
-
-static void follow_deliver(struct subscriber *subscriber, struct live_message *m)
-{
-    struct chat_follow *f = (struct chat_follow *)subscriber;
-    struct chat_session *s = f->session;
-    if (live_message_targets(m, &s->subscriber.key)) { /* he is told as the user that he is */
-        if (m->kind == EVENT_REMOVED)
-            live_leave(s->door->live, subscriber);
-        return;
-    }
-    if (!chat_resume_holds(s, m))
-        chat_session_tell_live(s, m);
-}
-
-static void follow_lag(struct subscriber *subscriber)
-{
-    (void)subscriber; /* the session is told as its user's subscriber */
-}
-
-static void follow_gone(struct subscriber *subscriber)
-{
-    struct chat_follow *f = (struct chat_follow *)subscriber;
-    struct chat_session *s = f->session;
-    for (struct chat_follow **at = &s->follows; *at; at = &(*at)->next)
-        if (*at == f) {
-            *at = f->next;
-            break;
-        }
-    s->follow_count--;
-    memory_free(f);
-    chat_session_end_if_done(s);
-}
-
-/* Sets r->stage to READ when there is nothing to wait for. */
-static int follow(struct chat_resume *r)
-{
-    static const struct subscriber_ops ops = {follow_joined, follow_deliver, follow_lag, follow_gone};
-    struct chat_session *s = r->session;
-    r->stage = RESUME_READ;
-    for (struct chat_follow *f = s->follows; f; f = f->next)
-        if (f->joined && !f->subscriber.left && same(&f->subscriber.key, &r->shard.command.conversation))
-            return 0;
-    struct chat_follow *f = s->follow_count < FOLLOWS_MAX ? memory_zalloc(sizeof *f) : NULL;
-    if (!f)
-        return -PARLEY_ERR_FULL;
-    f->subscriber.ops = &ops;
-    f->subscriber.key = r->shard.command.conversation;
-    f->subscriber.session = s->subscriber.session;
-    f->session = s;
-    f->resume = r;
-    f->next = s->follows;
-    s->follows = f;
-    s->follow_count++;
-    r->stage = RESUME_FOLLOWING;
-    live_join(s->door->live, LIVE_CONVERSATION, &f->subscriber);
-    return 0;
-}
-
 /* -- one resume */
 
 static void answered(struct shard_request *shard)
@@ -235,9 +154,6 @@ static void end(struct chat_resume *r)
             *at = r->next;
             break;
         }
-    for (struct chat_follow *f = s->follows; f; f = f->next)
-        if (f->resume == r)
-            f->resume = NULL;
     s->running_count -= r->stage != RESUME_WAITING;
     s->resume_count--;
     drop_page(r);
@@ -267,6 +183,8 @@ static void finish(struct chat_resume *r)
     json_close_object(&w);
     parley_assert(!w.out.failed);
     chat_session_tell(s, (struct span){text, json_writer_len(&w)});
+    if (s->live && !r->as_len)
+        chat_follow_allowed(s, &r->shard.command.conversation);
     if (s->live)
         settle(s, &r->shard.command.conversation, r->last_id);
     end(r);
@@ -312,6 +230,17 @@ static bool read_page(struct chat_resume *r)
     return submit(r, SHARD_HISTORY);
 }
 
+/* Sets the stage to READ when there is nothing to wait for. */
+static void follow(struct chat_resume *r)
+{
+    r->stage = RESUME_FOLLOWING; /* it may be joined within the call */
+    int err = chat_follow_for_resume(r->session, &r->shard.command.conversation);
+    if (err == -PARLEY_ERR_AGAIN)
+        return;
+    r->shard.error = err;
+    r->stage = RESUME_READ;
+}
+
 /* True when there is more to do at once. */
 static bool step(struct chat_resume *r)
 {
@@ -331,10 +260,8 @@ static bool step(struct chat_resume *r)
         return submit(r, SHARD_CONVERSATION);
     case RESUME_ASKED:
         r->stage = RESUME_READ;
-        /* From half of the limit on, so that a conversation may grow past it while we are connected. */
-        if (s->live && !r->as_len && r->shard.summary.role &&
-            r->shard.summary.page_count > MACHINE_FANOUT_PAGES_MAX / 2)
-            r->shard.error = follow(r);
+        if (s->live && !r->as_len && r->shard.summary.role && r->shard.summary.page_count >= LARGE_PAGES)
+            follow(r);
         return r->stage == RESUME_READ;
     case RESUME_FOLLOWING:
         return false;
@@ -370,6 +297,18 @@ static void go(struct chat_resume *r)
         chat_session_end_if_done(s);
     else
         chat_resume_go_on(s);
+}
+
+void chat_resume_followed(struct chat_session *s, const struct id16 *conversation, int err)
+{
+    for (struct chat_resume *r = s->resumes; r; r = r->next) {
+        if (r->stage != RESUME_FOLLOWING || !same(&r->shard.command.conversation, conversation))
+            continue;
+        r->shard.error = err;
+        r->stage = RESUME_READ;
+        go(r);
+        return;
+    }
 }
 
 /* -- all of a session */
@@ -444,10 +383,5 @@ void chat_resume_close(struct chat_session *s)
         next = r->next;
         if (!r->under_way)
             end(r);
-    }
-    for (struct chat_follow *f = s->follows, *next; f; f = next) {
-        next = f->next;
-        if (!f->subscriber.left)
-            live_leave(s->door->live, &f->subscriber);
     }
 }

@@ -4,7 +4,7 @@
  *         Live messages of the conversation are meanwhile not sent but noted; when the last page ends and something was
  *         noted since it was asked for, one more page is read. What history has shown and live brings once more is dropped.
  * Bounds: RESUMES_MAX wait or run in a session, RESUMES_RUNNING_MAX of them run, each with one page; a page is sent while
- *         less than RESUME_QUEUED_BYTES_MAX are queued at the socket. FOLLOWS_MAX large conversations.
+ *         less than RESUME_QUEUED_BYTES_MAX are queued at the socket.
  * Thread: the session's reactor.
  * Errors: told in a frame that names the conversation; that resume has ended.
  */
@@ -17,8 +17,7 @@ enum {
     RESUMES_MAX = 256,
     RESUMES_RUNNING_MAX = 8,
     RESUME_PAGE_MESSAGES = 50,
-    RESUME_QUEUED_BYTES_MAX = 128 << 10,
-    FOLLOWS_MAX = 256
+    RESUME_QUEUED_BYTES_MAX = 128 << 10
 };
 
 /* `as`: whom a service acts for; empty: the session's user. A resume of the same conversation starts over. */
@@ -28,6 +27,8 @@ PARLEY_MUST_USE int chat_resume_begin(struct chat_session *s, const struct id16 
 void chat_resume_go_on(struct chat_session *s);
 /* Is this live message not to be sent, now or ever? */
 bool chat_resume_holds(struct chat_session *s, const struct live_message *message);
+/* The large conversation that a resume waited for is followed, or not. */
+void chat_resume_followed(struct chat_session *s, const struct id16 *conversation, int err);
 /* Live messages were lost: whoever catches up reads once more. */
 void chat_resume_lost(struct chat_session *s);
 /* Once in a while: forgets what is settled for long. */

@@ -1,4 +1,5 @@
-/* net/chat_session.h: a WebSocket session of the chat, as its own parts see it (chat_ws.c, chat_resume.c).
+/* net/chat_session.h: a WebSocket session of the chat, as its own parts see it (chat_ws.c, chat_resume.c,
+ * chat_follow.c).
  *
  * Why:    an idle one is what a million users cost: its texts are allocated exactly, and what a resume needs comes and
  *         goes with it.
@@ -13,6 +14,7 @@
 
 struct chat_resume;
 struct chat_follow;
+struct chat_question;
 struct chat_settled;
 
 struct chat_session {
@@ -26,6 +28,7 @@ struct chat_session {
     uint16_t send_count, resume_count, running_count, follow_count, settled_count, settled_next;
     struct chat_resume *resumes; /* in the order in which they came */
     struct chat_follow *follows;
+    struct chat_question *question; /* chat_follow.c's; NULL when nothing is asked */
     struct chat_settled *settled;
     uint8_t texts[]; /* user, device */
 };
@@ -37,6 +40,10 @@ void chat_session_tell_error(struct chat_session *s, struct span client_id, cons
                              int err);
 /* A live one: dropped, and `lag` told later, when too much is queued. */
 void chat_session_tell_live(struct chat_session *s, const struct live_message *message);
+/* Something live was lost: the client is told, and whoever catches up reads once more. Nothing before hello is promised. */
+void chat_session_lag(struct chat_session *s);
+/* All that concerns the user reaches the session: hello, once. */
+void chat_session_following(struct chat_session *s);
 struct span chat_session_user(const struct chat_session *s);
 /* Room to write a frame in, until the next call; NULL when out of memory. */
 PARLEY_MUST_USE uint8_t *chat_ws_room(struct chat_ws *door, size_t len);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "net/bearer.h"
+#include "net/chat_follow.h"
 #include "net/chat_json.h"
 #include "net/chat_resume.h"
 #include "net/http_reply.h"
@@ -27,7 +28,7 @@ struct send {
 
 void chat_session_end_if_done(struct chat_session *s)
 {
-    if (!s->closed || !s->gone || s->send_count || s->resume_count || s->follow_count)
+    if (!s->closed || !s->gone || s->send_count || s->resume_count || s->follow_count || s->question)
         return;
     s->door->chat->open_count--;
     memory_free(s->settled);
@@ -162,6 +163,13 @@ static void on_joined(struct subscriber *subscriber, int err)
         ws_socket_close(s->socket, WS_CODE_TRY_LATER);
         return;
     }
+    chat_follow_all(s);
+}
+
+void chat_session_following(struct chat_session *s)
+{
+    if (s->ready)
+        return;
     tell_hello(s);
     ws_socket_hold(s->socket, false);
 }
@@ -169,14 +177,20 @@ static void on_joined(struct subscriber *subscriber, int err)
 static void on_deliver(struct subscriber *subscriber, struct live_message *message)
 {
     struct chat_session *s = (struct chat_session *)subscriber;
+    bool of_his = message->kind == 0 || live_message_targets(message, &subscriber->key);
+    if (of_his && message->kind == EVENT_REMOVED)
+        chat_follow_end(s, &message->conversation);
+    else if (message->large)
+        chat_follow(s, &message->conversation, of_his);
+    if (message->len == 0 || !s->ready)
+        return;
     if (!chat_resume_holds(s, message))
         chat_session_tell_live(s, message);
 }
 
-static void on_lag(struct subscriber *subscriber)
+void chat_session_lag(struct chat_session *s)
 {
-    struct chat_session *s = (struct chat_session *)subscriber;
-    if (!s->socket)
+    if (!s->socket || !s->ready)
         return;
     chat_resume_lost(s);
     if (s->lagging)
@@ -185,6 +199,11 @@ static void on_lag(struct subscriber *subscriber)
         drop_until_drained(s);
     else
         tell_lag(s);
+}
+
+static void on_lag(struct subscriber *subscriber)
+{
+    chat_session_lag((struct chat_session *)subscriber);
 }
 
 static void on_gone(struct subscriber *subscriber)
@@ -366,6 +385,7 @@ static void on_closed(void *owner)
     struct chat_session *s = owner;
     s->socket = NULL;
     chat_resume_close(s);
+    chat_follow_close(s);
     s->closed = true;
     live_leave(s->door->live, &s->subscriber); /* `gone` may free it */
 }

@@ -22,6 +22,7 @@
 #include "src/server/router.h"
 #include "src/server/secret.h"
 #include "src/session/live.h"
+#include "src/shard/large_set.h"
 #include "storage/file.h"
 #include "storage/reader_pool.h"
 
@@ -110,7 +111,14 @@ static void on_connection(void *owner, struct st_h2o_socket_t *socket, const str
 static void on_applied(void *owner, const struct shard_effect *effect)
 {
     struct worker *w = owner;
-    live_publish(w->live, effect->event, effect->pages, effect->page_count, effect->session);
+    bool large = effect->conversation && effect->conversation->applied.page_count >= LARGE_PAGES;
+    live_publish(w->live, effect->event, effect->pages, effect->page_count, large, effect->session);
+}
+
+static void on_large_member(void *owner, const struct id16 *user, const struct id16 *conversation)
+{
+    struct worker *w = owner;
+    live_tell_large(w->live, user, conversation);
 }
 
 static uint16_t reactor_of(void *owner, const struct id16 *key)
@@ -217,6 +225,7 @@ static int open_shard(struct worker *w, uint32_t number)
         .owner = w,
         .wake = wake_worker,
         .on_applied = on_applied,
+        .on_large_member = on_large_member,
         .on_fatal = on_shard_fatal};
     uint64_t began_ms = clock_monotonic_ms(clock_real());
     err = shard_open(&options, &report, &w->shards[number]);

@@ -52,6 +52,7 @@ struct live {
     struct directory directories[LIVE_TOPIC_COUNT];
     struct subscriber_table tables[LIVE_TOPIC_COUNT];
     struct subscriber *waiting, **waiting_tail;
+    bool delivering; /* directories are being walked over: who comes or goes waits for the turn's end */
     struct batch published, looked_up; /* the second is used while the first is walked over */
     uint8_t *text;
     size_t text_room;
@@ -141,11 +142,14 @@ static void lose(struct live *l, uint16_t to)
 static void deliver(struct live *l, enum live_topic topic, const struct id16 *key, struct live_message *m)
 {
     struct subscriber *next;
+    bool within = l->delivering;
+    l->delivering = true;
     for (struct subscriber *s = subscriber_table_find(&l->tables[topic], key); s; s = next) {
         next = subscriber_table_next(s);
         if (m->session == 0 || s->session != m->session)
             s->ops->deliver(s, m);
     }
+    l->delivering = within;
 }
 
 static void send_parcel(struct live *l, uint16_t to, enum live_kind kind, struct live_parcel *parcel)
@@ -265,30 +269,46 @@ static void send_published(struct live *l, struct live_message *m, const struct 
 }
 
 void live_publish(struct live *l, const struct event *event, const struct page *const *pages,
-                  uint32_t page_count, uint64_t session)
+                  uint32_t page_count, bool large, uint64_t session)
 {
     struct live_shared *shared = l->options.shared;
     if (atomic_load_explicit(&shared->count, memory_order_relaxed) == 0 || !is_told(event->kind))
         return;
-    bool large = page_count == 0;
+    bool followed = page_count == 0;
     int err = 0;
     for (uint32_t i = 0; i < page_count && !err; i++)
         err = place_members(l, pages[i]->applied);
     /* Pages are as they are after the event: who was removed is no member any more, and yet is told. */
-    if (!err && live_has_target(event) && (large || event->kind == EVENT_REMOVED))
+    if (!err && live_has_target(event) && (followed || event->kind == EVENT_REMOVED))
         err = place(l, &event->target_hash);
     const struct directory_entry *followers =
-        large ? directory_find(&l->directories[LIVE_CONVERSATION], &event->conversation) : NULL;
+        followed ? directory_find(&l->directories[LIVE_CONVERSATION], &event->conversation) : NULL;
     if (err || l->published.count || followers) {
         struct live_message *m = err ? NULL : encode(l, event, session);
-        if (m)
+        if (m) {
+            m->large = large;
             send_published(l, m, followers);
-        else
+        } else {
             for (uint16_t r = 0; r < l->options.reactor_count; r++)
                 lose(l, r);
+        }
         live_message_release(&m);
     }
     batch_reset(&l->published);
+}
+
+void live_tell_large(struct live *l, const struct id16 *user, const struct id16 *conversation)
+{
+    if (!directory_find(&l->directories[LIVE_USER], user))
+        return;
+    struct live_message *m = live_message_hint(conversation);
+    if (m) {
+        look_up(l, user, m);
+        send_looked_up(l, m);
+    } else {
+        live_lagging(l, l->self);
+    }
+    live_message_release(&m);
 }
 
 /* -- coming and going */
@@ -344,12 +364,23 @@ static void answered(struct live *l, struct subscriber *s, int err)
     }
 }
 
+static void wait_for_turn_end(struct live *l, struct subscriber *s)
+{
+    s->next_waiting = NULL;
+    *l->waiting_tail = s;
+    l->waiting_tail = &s->next_waiting;
+}
+
 /* Joining or leaving, at the key's reactor. What is refused waits: the answers that make room begin a turn, and at its end
  * it is asked again. */
 static void ask(struct live *l, struct subscriber *s)
 {
     enum live_kind kind = s->state == SUBSCRIBER_JOINING ? LIVE_JOIN : LIVE_LEAVE;
     uint16_t to = l->options.reactor_of(l->options.owner, &s->key);
+    if (l->delivering) {
+        wait_for_turn_end(l, s);
+        return;
+    }
     if (to == l->self) {
         answered(l, s, serve(l, kind, (enum live_topic)s->topic, &s->key, l->self));
         return;
@@ -359,11 +390,8 @@ static void ask(struct live *l, struct subscriber *s)
     message.body.pointers[WORD_SUBSCRIBER] = s;
     message.body.words[WORD_TOPIC] = s->topic;
     s->asked = mailbox_send_request(l->options.mailbox, to, &message) == 0;
-    if (s->asked)
-        return;
-    s->next_waiting = NULL;
-    *l->waiting_tail = s;
-    l->waiting_tail = &s->next_waiting;
+    if (!s->asked)
+        wait_for_turn_end(l, s);
 }
 
 void live_turn_end(struct live *l)

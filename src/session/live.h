@@ -47,14 +47,17 @@ void live_destroy(struct live **live);
 
 /* A number for a new session, unique in the life of the process. */
 uint64_t live_session_number(struct live *live);
-/* `ops`, `key` and `session` are set, the rest is zero. May call `joined`. */
+/* `ops`, `key` and `session` are set, the rest is zero. May call `joined`, but not when something is being delivered. */
 void live_join(struct live *live, enum live_topic topic, struct subscriber *subscriber);
-/* At any time after, once; `gone` follows, perhaps within. */
+/* At any time after, once; `gone` follows, perhaps within, but not when something is being delivered. */
 void live_leave(struct live *live, struct subscriber *subscriber);
 
-/* An event that this reactor's shard has applied. `page_count` 0: the conversation is a large one. */
+/* An event that this reactor's shard has applied. `page_count` 0: the conversation is larger than what events carry.
+ * `large`: those who hear of it are to follow it. */
 void live_publish(struct live *live, const struct event *event, const struct page *const *pages,
-                  uint32_t page_count, uint64_t session);
+                  uint32_t page_count, bool large, uint64_t session);
+/* The user, of this reactor's shard, is now a member of a conversation that is large. */
+void live_tell_large(struct live *live, const struct id16 *user, const struct id16 *conversation);
 void live_mailbox_message(struct live *live, const struct mailbox_message *message);
 /* The mailbox's: live messages of that reactor were lost. */
 void live_lagging(struct live *live, uint16_t from);

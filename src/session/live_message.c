@@ -21,6 +21,7 @@ struct live_message *live_message_create(const struct event *event, uint64_t ses
         return NULL;
     atomic_init(&m->references, 1);
     m->kind = (uint8_t)event->kind;
+    m->large = false;
     m->conversation = event->conversation;
     m->target = live_has_target(event) ? event->target_hash : (struct id16){{0}};
     m->id = event->id;
@@ -29,6 +30,17 @@ struct live_message *live_message_create(const struct event *event, uint64_t ses
     m->len = (uint32_t)encoded.len;
     if (encoded.len)
         memcpy(m->bytes, encoded.data, encoded.len);
+    return m;
+}
+
+struct live_message *live_message_hint(const struct id16 *conversation)
+{
+    struct live_message *m = memory_zalloc(sizeof *m);
+    if (!m)
+        return NULL;
+    atomic_init(&m->references, 1);
+    m->large = true;
+    m->conversation = *conversation;
     return m;
 }
 

@@ -18,7 +18,8 @@
 
 struct live_message {
     _Atomic uint32_t references;
-    uint8_t kind;                     /* enum event_kind */
+    uint8_t kind;                     /* enum event_kind; 0: a hint, with no text */
+    bool large;                       /* who hears it is to follow the conversation */
     struct id16 conversation, target; /* target: zeroes when the event has none */
     uint64_t id, seq;                 /* seq 0: no message */
     uint64_t session;                 /* has its answer and does not receive it; 0: none */
@@ -41,6 +42,8 @@ bool live_message_targets(const struct live_message *message, const struct id16 
 /* Owns: the caller holds the one reference. */
 PARLEY_MUST_USE struct live_message *live_message_create(const struct event *event, uint64_t session,
                                                          struct span encoded);
+/* To a user who is a member of a large conversation: his sessions are to follow it. */
+PARLEY_MUST_USE struct live_message *live_message_hint(const struct id16 *conversation);
 struct live_message *live_message_take(struct live_message *message);
 void live_message_release(struct live_message **message);
 

@@ -24,7 +24,7 @@ struct live_message;
 struct subscriber_ops {
     /* Once, unless it left before: 0: what is applied from now on is delivered; else -PARLEY_ERR_NOMEM. */
     void (*joined)(struct subscriber *subscriber, int err);
-    /* Borrowed; live_message_take keeps it. May leave, but nobody else may, nor may a request be submitted. */
+    /* Borrowed; live_message_take keeps it. May join and leave, itself and others; may not submit a request. */
     void (*deliver)(struct subscriber *subscriber, struct live_message *message);
     /* Of LIVE_USER: live messages for this session were lost, all of them before whatever is delivered after. May not leave. */
     void (*lag)(struct subscriber *subscriber);

@@ -4,6 +4,7 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/shard/large_set.h"
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
@@ -15,11 +16,13 @@ enum {
     ENTRY_BYTES = 8 + 16 + 16 + 8 + 1
 };
 
-/* One membership that began or ended. */
+enum entry_kind { ENTRY_LEFT, ENTRY_JOINED, ENTRY_LARGE };
+
+/* One membership that began or ended, or a conversation that became large. */
 struct entry {
     uint64_t position, id;
     struct id16 user, conversation;
-    bool joined;
+    enum entry_kind kind;
 };
 
 /* Source: what one destination has still to hear. */
@@ -50,6 +53,7 @@ struct feed {
     bool asking, written_out;    /* a question is out; a batch is under way */
     bool behind, writing_behind; /* since the start it has not caught up yet */
     struct store_batch *batch;   /* not taken by the store yet */
+    struct shard_page page;      /* of the batch that is under way */
     uint64_t retry_ms;
 };
 
@@ -57,6 +61,7 @@ struct derive {
     uint32_t count, out_count; /* questions that are out */
     struct line *lines;
     struct feed *feeds;
+    struct large_set large;
     uint32_t behind_count;                     /* feeds */
     struct shard_request *lists, **lists_tail; /* wait until there are none */
     bool stopped;
@@ -70,7 +75,7 @@ static void put_entry(struct bytes_writer *w, const struct entry *e)
     bytes_put_id16(w, &e->user);
     bytes_put_id16(w, &e->conversation);
     bytes_put_u64(w, e->id);
-    bytes_put_u8(w, e->joined);
+    bytes_put_u8(w, (uint8_t)e->kind);
 }
 
 static struct entry get_entry(struct bytes_reader *r)
@@ -79,38 +84,52 @@ static struct entry get_entry(struct bytes_reader *r)
     e.user = bytes_get_id16(r);
     e.conversation = bytes_get_id16(r);
     e.id = bytes_get_u64(r);
-    e.joined = bytes_get_u8(r) != 0;
+    e.kind = (enum entry_kind)bytes_get_u8(r);
     return e;
 }
 
-/* Who begins or ends to be a member by this event; at most `max`. */
+static bool becomes_large(const struct event *event)
+{
+    return event->kind == EVENT_SPLIT && event->page_count == LARGE_PAGES;
+}
+
+/* Who begins or ends to be a member by this event, or that it makes a conversation large; at most `max`. */
 static uint32_t entries_of(const struct event *event, uint64_t position, struct entry *out, uint32_t max)
 {
     struct entry e = {.position = position, .id = event->id, .conversation = event->conversation};
     uint32_t count = 0;
     if (event->kind == EVENT_CREATED) {
         struct bytes_reader r = bytes_reader_of(event->members.data, event->members.len);
-        e.joined = true;
+        e.kind = ENTRY_JOINED;
         for (uint32_t i = 0; i < event->member_count && count < max; i++) {
             e.user = member_get(&r).hash;
             out[count++] = e;
         }
     } else if (event->kind == EVENT_ADDED || event->kind == EVENT_REMOVED) {
-        e.joined = event->kind == EVENT_ADDED;
+        e.kind = event->kind == EVENT_ADDED ? ENTRY_JOINED : ENTRY_LEFT;
         e.user = event->target_hash;
+        out[count++] = e;
+    } else if (becomes_large(event)) {
+        e.kind = ENTRY_LARGE;
         out[count++] = e;
     }
     return count;
 }
 
-static bool concerns_members(const struct event *event)
+static bool is_derived_from(const struct event *event)
 {
-    return event->kind == EVENT_CREATED || event->kind == EVENT_ADDED || event->kind == EVENT_REMOVED;
+    return event->kind == EVENT_CREATED || event->kind == EVENT_ADDED || event->kind == EVENT_REMOVED ||
+           becomes_large(event);
 }
 
 static uint32_t shard_of(const struct shard *s, const struct id16 *user)
 {
     return hash_shard(&s->options.key, user, s->options.shard_count);
+}
+
+static bool concerns(const struct shard *s, const struct entry *e, uint32_t destination)
+{
+    return e->kind == ENTRY_LARGE || shard_of(s, &e->user) == destination;
 }
 
 static int reserve(uint8_t **bytes, size_t *max, size_t need)
@@ -145,22 +164,29 @@ static void queue_drop(struct line *line, uint64_t from)
     line->from = from;
 }
 
+static void queue_entry(struct line *line, const struct entry *e)
+{
+    if (line->from > e->position)
+        return; /* it was dropped at this very event */
+    if (line->len + ENTRY_BYTES > QUEUE_BYTES_MAX ||
+        reserve(&line->queue, &line->max, line->len + ENTRY_BYTES) != 0)
+        queue_drop(line, e->position + 1);
+    else
+        append(line->queue, &line->len, line->max, e);
+}
+
 void derive_applied(struct shard *s, const struct event *event, uint64_t position)
 {
     struct derive *d = s->derive;
     struct entry entries[CREATE_MEMBERS_MAX + 1];
-    if (!d || !concerns_members(event))
+    if (!d || !is_derived_from(event))
         return;
     uint32_t count = entries_of(event, position, entries, CREATE_MEMBERS_MAX + 1);
     for (uint32_t i = 0; i < count; i++) {
-        struct line *line = &d->lines[shard_of(s, &entries[i].user)];
-        if (line->from > position)
-            continue; /* it was dropped at this very event */
-        if (line->len + ENTRY_BYTES > QUEUE_BYTES_MAX ||
-            reserve(&line->queue, &line->max, line->len + ENTRY_BYTES) != 0)
-            queue_drop(line, position + 1);
-        else
-            append(line->queue, &line->len, line->max, &entries[i]);
+        uint32_t first = entries[i].kind == ENTRY_LARGE ? 0 : shard_of(s, &entries[i].user);
+        uint32_t end = entries[i].kind == ENTRY_LARGE ? d->count : first + 1;
+        for (uint32_t k = first; k < end; k++)
+            queue_entry(&d->lines[k], &entries[i]);
     }
 }
 
@@ -209,7 +235,7 @@ static int read_record(void *owner, uint64_t position, uint32_t count, struct sp
         if (reserve(&line->bytes, &line->bytes_max, line->bytes_len + (size_t)n * ENTRY_BYTES) != 0)
             return -PARLEY_ERR_NOMEM;
         for (uint32_t k = 0; k < n; k++)
-            if (shard_of(line->shard, &entries[k].user) == line->destination)
+            if (concerns(line->shard, &entries[k], line->destination))
                 append(line->bytes, &line->bytes_len, line->bytes_max, &entries[k]);
     }
     return 0;
@@ -373,13 +399,48 @@ static void caught_up(struct feed *feed, bool behind)
     serve_lists(feed->shard);
 }
 
+bool derive_is_large(const struct shard *s, const struct id16 *conversation)
+{
+    return s->derive && large_set_has(&s->derive->large, conversation);
+}
+
+bool derive_has_large(const struct shard *s)
+{
+    return s->derive && s->derive->large.count;
+}
+
+static void drop_page(struct feed *feed)
+{
+    memory_free(feed->page.entries);
+    feed->page = (struct shard_page){0};
+}
+
+/* Rule 5. Those below the offset are told of again, which does no harm. */
+static void tell_large_members(struct shard *s, const struct shard_page *page)
+{
+    struct bytes_reader r = bytes_reader_of(page->entries, page->len);
+    while (s->options.on_large_member && s->derive->large.count && !bytes_reader_done(&r)) {
+        struct entry e = get_entry(&r);
+        if (e.kind == ENTRY_JOINED && derive_is_large(s, &e.conversation))
+            s->options.on_large_member(s->options.owner, &e.user, &e.conversation);
+    }
+}
+
 static void on_written(void *owner)
 {
     struct feed *feed = owner;
     feed->written_out = false;
     feed->offset = feed->writing;
+    tell_large_members(feed->shard, &feed->page);
+    drop_page(feed);
     caught_up(feed, feed->writing_behind);
     ask(feed->shard, feed);
+}
+
+static void drop_batch(struct feed *feed)
+{
+    store_batch_destroy(&feed->batch);
+    drop_page(feed);
 }
 
 static void write_out(struct shard *s, struct feed *feed)
@@ -388,28 +449,45 @@ static void write_out(struct shard *s, struct feed *feed)
     if (!err)
         feed->written_out = true;
     else if (err == -PARLEY_ERR_NOMEM)
-        store_batch_destroy(&feed->batch); /* incomplete: ask for the same again */
+        drop_batch(feed); /* incomplete: ask for the same again */
     else if (err != -PARLEY_ERR_FULL)
         shard_fail(s, err, "the store does not take derived rows");
     if (err)
         feed->retry_ms = clock_monotonic_ms(s->options.clock) + RETRY_MS;
 }
 
-static int put_rows(struct feed *feed, const struct shard_page *page, uint64_t next)
+static int put_entry_row(struct feed *feed, const struct entry *e)
+{
+    switch (e->kind) {
+    case ENTRY_JOINED:
+        rows_put_membership(feed->batch, &e->user, &e->conversation, e->id);
+        break;
+    case ENTRY_LEFT:
+        rows_delete_membership(feed->batch, &e->user, &e->conversation);
+        break;
+    case ENTRY_LARGE:
+        rows_put_large(feed->batch, &e->conversation);
+        return large_set_add(&feed->shard->derive->large, &e->conversation);
+    }
+    return 0;
+}
+
+/* Owns: takes the page's entries. */
+static int put_rows(struct feed *feed, struct shard_page *page, uint64_t next)
 {
     struct bytes_reader r = bytes_reader_of(page->entries, page->len);
     int err = store_batch_create(feed->shard->store, &feed->batch);
-    if (err)
-        return err;
-    while (!bytes_reader_done(&r)) {
+    feed->page = *page;
+    page->entries = NULL;
+    while (!err && !bytes_reader_done(&r)) {
         struct entry e = get_entry(&r);
         parley_assert(!r.failed); /* from our own memory */
-        if (e.position < feed->offset)
-            continue;
-        if (e.joined)
-            rows_put_membership(feed->batch, &e.user, &e.conversation, e.id);
-        else
-            rows_delete_membership(feed->batch, &e.user, &e.conversation);
+        if (e.position >= feed->offset)
+            err = put_entry_row(feed, &e);
+    }
+    if (err) {
+        drop_batch(feed);
+        return err;
     }
     rows_put_offset(feed->batch, feed->question.derive.source, next);
     feed->writing = next;
@@ -505,6 +583,11 @@ void derive_stop(struct shard *s)
     serve_lists(s);
 }
 
+static int on_large(void *owner, const struct id16 *conversation)
+{
+    return large_set_add(owner, conversation);
+}
+
 int derive_open(struct shard *s, struct derive **out)
 {
     uint32_t count = s->options.shard_count;
@@ -521,6 +604,8 @@ int derive_open(struct shard *s, struct derive **out)
     d->feeds = memory_zalloc(count * sizeof *d->feeds);
     if (!d->lines || !d->feeds)
         err = -PARLEY_ERR_NOMEM;
+    if (!err)
+        err = rows_scan_large(s->store, STORE_ALL, on_large, &d->large);
     for (uint32_t i = 0; i < count && !err; i++) {
         struct feed *feed = &d->feeds[i];
         d->lines[i] = (struct line){.shard = s, .destination = i, .from = s->writeback.applied};
@@ -550,8 +635,9 @@ void derive_close(struct derive **at)
         memory_free(d->lines[i].bytes);
     }
     for (uint32_t i = 0; d->feeds && i < d->count; i++)
-        store_batch_destroy(&d->feeds[i].batch);
+        drop_batch(&d->feeds[i]);
     memory_free(d->lines);
+    large_set_clear(&d->large);
     if (d->out_count) /* another reactor still holds a question of ours; the process ends next */
         return;
     memory_free(d->feeds);

@@ -1,4 +1,4 @@
-/* src/shard/derive.h: memberships: what each user's shard derives from the committed events of all shards.
+/* src/shard/derive.h: memberships, and which conversations are large: what each shard derives from the committed events of all.
  *
  * Why:    a user's list of conversations lies with him, though each conversation has its own owner. It is derived, never
  *         logged: deriving twice, or again after a crash, changes nothing.
@@ -11,7 +11,9 @@
  *         2. Rows of one conversation come from one source in order, so the newest wins by being written last.
  *         3. A source's log is trimmed only below the offsets that all destinations have persisted.
  *         4. An offset beyond the source's end means that the source's log lost acknowledged events: fatal.
- *         5. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
+ *         5. That a conversation is large goes to all destinations. Who becomes a member of one is told of to the
+ *            shard's owner after his row can be read, so that who asks before and listens after misses nothing.
+ *         6. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
  *            far it has persisted. So an idle shard does not hold a busy one's log.
  * Thread: the shard's reactor.
  */
@@ -44,6 +46,9 @@ void derive_answer(struct shard *s, struct shard_request *request, const struct 
 /* Destination: after a start it may lack rows that it had: until it has caught up with all sources, lists wait. False: it
  * has, and the request is the caller's. */
 PARLEY_MUST_USE bool derive_hold_list(struct shard *s, struct shard_request *request);
+/* Destination: is this a large conversation, of any shard? */
+bool derive_is_large(const struct shard *s, const struct id16 *conversation);
+bool derive_has_large(const struct shard *s); /* any at all */
 /* Destination: what is persisted; on a pool thread, then on the reactor. */
 PARLEY_MUST_USE int derive_load_persisted(struct shard *s);
 void derive_take_persisted(struct shard *s);

@@ -22,6 +22,7 @@ enum shard_request_kind {
     SHARD_CONVERSATION, /* -> summary */
     SHARD_MEMBERS,      /* one page of members, number `from_page` -> page of members, next_page */
     SHARD_LIST,         /* the actor's conversations with an id above `list_after` -> page of list entries */
+    SHARD_LARGE, /* the same, but only large ones (src/shard/large_set.h): what a session follows; `list_next` */
     SHARD_PROFILE, /* of the user command.target -> page.entries is his name; NOT_FOUND when he never set one */
     SHARD_DERIVE   /* between shards only: `derive` -> page of entries, src/shard/derive.h */
 };
@@ -73,14 +74,15 @@ struct shard_request {
     struct history_query history;
     uint32_t from_page;     /* MEMBERS */
     uint32_t limit;         /* LIST: 1..LIST_LIMIT_MAX */
-    struct id16 list_after; /* LIST; zeroes: from the first */
+    struct id16 list_after; /* LIST, LARGE; zeroes: from the first */
     struct derive_question derive;
     uint64_t session; /* COMMAND: it gets an answer and therefore no live event of its own; 0: none */
     /* Out: 0 with the results of the kind, or why it is refused. */
     int error;
     bool duplicate;
     uint64_t id, seq;
-    uint32_t next_page; /* MEMBERS: 0: that was the last */
+    uint32_t next_page;    /* MEMBERS: 0: that was the last */
+    struct id16 list_next; /* LARGE, when page.newer: to be the next `list_after` */
     struct shard_page page;
     struct conversation_summary summary;
     void (*answered)(struct shard_request *request); /* exactly once, perhaps within submit */
@@ -98,7 +100,8 @@ struct shard_request {
 /* Whose shard answers. */
 static inline const struct id16 *shard_request_key(const struct shard_request *r)
 {
-    if (r->kind == SHARD_LIST || (r->kind == SHARD_COMMAND && r->command.kind == COMMAND_PROFILE))
+    if (r->kind == SHARD_LIST || r->kind == SHARD_LARGE ||
+        (r->kind == SHARD_COMMAND && r->command.kind == COMMAND_PROFILE))
         return &r->command.actor_hash;
     return r->kind == SHARD_PROFILE ? &r->command.target_hash : &r->command.conversation;
 }

@@ -14,6 +14,9 @@ enum {
     MEMBERSHIP_BYTES = 9,
     OFFSET_NAME_BYTES = 7,
     OFFSET_KEY_BYTES = OFFSET_NAME_BYTES + 4,
+    LARGE_NAME_BYTES = 5,
+    LARGE_KEY_BYTES = LARGE_NAME_BYTES + ID_BYTES,
+    LARGE_VERSION = 1,
     POSITION_BYTES = 17,
     KEPT_CHUNKS = 4,         /* so that the last 50 messages, and more, are read from memory */
     KEPT_DEDUP_ENTRIES = 64, /* retries come soon */
@@ -373,6 +376,35 @@ int rows_scan_memberships(struct store *store, const struct id16 *user, const st
     uint8_t key[MEMBERSHIP_KEY_BYTES];
     struct membership_scan scan = {fn, owner};
     return store_scan(store, membership_at(user, from, key), ID_BYTES, tier, on_membership, &scan);
+}
+
+void rows_put_large(struct store_batch *batch, const struct id16 *conversation)
+{
+    uint8_t key[LARGE_KEY_BYTES] = "large", version = LARGE_VERSION;
+    memcpy(key + LARGE_NAME_BYTES, conversation->bytes, ID_BYTES);
+    store_batch_put(batch, at(STORE_META, 0, key, sizeof key), (struct span){&version, 1});
+}
+
+struct large_scan {
+    rows_large_fn *fn;
+    void *owner;
+};
+
+static int on_large(void *owner, struct span key, struct span value)
+{
+    struct large_scan *scan = owner;
+    struct id16 conversation;
+    if (key.len != LARGE_KEY_BYTES || value.len != 1 || value.data[0] != LARGE_VERSION)
+        return -PARLEY_ERR_CORRUPT;
+    memcpy(conversation.bytes, key.data + LARGE_NAME_BYTES, ID_BYTES);
+    return scan->fn(scan->owner, &conversation);
+}
+
+int rows_scan_large(struct store *store, enum store_tier tier, rows_large_fn *fn, void *owner)
+{
+    struct large_scan scan = {fn, owner};
+    struct store_key from = {STORE_META, 0, {(const uint8_t *)"large", LARGE_NAME_BYTES}};
+    return store_scan(store, from, LARGE_NAME_BYTES, tier, on_large, &scan);
 }
 
 static struct store_key offset_at(uint32_t source, uint8_t key[OFFSET_KEY_BYTES])

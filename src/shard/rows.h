@@ -3,7 +3,8 @@
  * Why:    one place knows which keys and families an object has; what it writes reflects exactly the object's position.
  * Shape:  conversation: a row of its own, chunk rows (~first message id: newest first), dedup rows and filter rows;
  *         page: one row; user: one row. MEMBERSHIPS: user 16, conversation 16 -> version u8, event id u64.
- *         META "position": redo and the highest position in any row; "derived", source u32 BE -> offset u64.
+ *         META "position": redo and the highest position in any row; "derived", source u32 BE -> offset u64;
+ *         "large", conversation 16 -> version u8.
  * Thread: loads from any thread; the rest: the shard's reactor.
  * Errors: -PARLEY_ERR_AGAIN (tier CACHE: ask a thread that may block), -PARLEY_ERR_CORRUPT, -PARLEY_ERR_IO,
  *         -PARLEY_ERR_NOMEM.
@@ -48,6 +49,11 @@ typedef int rows_membership_fn(void *owner, const struct id16 *conversation, uin
 PARLEY_MUST_USE int rows_scan_memberships(struct store *store, const struct id16 *user,
                                           const struct id16 *from, enum store_tier tier,
                                           rows_membership_fn *fn, void *owner);
+/* Which conversations are large, of all shards; derived. */
+void rows_put_large(struct store_batch *batch, const struct id16 *conversation);
+typedef int rows_large_fn(void *owner, const struct id16 *conversation);
+PARLEY_MUST_USE int rows_scan_large(struct store *store, enum store_tier tier, rows_large_fn *fn,
+                                    void *owner);
 /* How far what concerns this shard's users is derived from a source; 1, where positions begin, when there is no row. */
 void rows_put_offset(struct store_batch *batch, uint32_t source, uint64_t offset);
 PARLEY_MUST_USE int rows_load_offset(struct store *store, uint32_t source, enum store_tier tier,

@@ -55,6 +55,8 @@ struct shard_options {
     void *owner;
     /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
     void (*on_applied)(void *owner, const struct shard_effect *effect);
+    /* The user, of this shard, is now a member of a large conversation, of any shard. May not submit. May be NULL. */
+    void (*on_large_member)(void *owner, const struct id16 *user, const struct id16 *conversation);
     /* From any thread: a turn is wanted, something is done. May be NULL. */
     void (*wake)(void *owner);
     /* From any thread: the log or the store failed, or memory for an apply: nothing is acknowledged any more, end the

@@ -258,6 +258,8 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
 
 /* -- lists */
 
+enum { LARGE_SCAN_MAX = 1000 }; /* rows of one answer: most are of small ones */
+
 /* A list under way. */
 struct listing {
     struct reader_job job;
@@ -266,13 +268,18 @@ struct listing {
     int err;
 };
 
+static uint32_t rows_max(const struct shard_request *request)
+{
+    return request->kind == SHARD_LARGE ? (uint32_t)LARGE_SCAN_MAX : request->limit;
+}
+
 static int on_membership(void *owner, const struct id16 *conversation, uint64_t id)
 {
     struct shard_request *request = owner;
     struct shard_page *page = &request->page;
     if (memcmp(conversation, &request->list_after, sizeof *conversation) == 0)
         return 0;
-    if (page->count == request->limit) {
+    if (page->count == rows_max(request)) {
         page->newer = true;
         return 1;
     }
@@ -292,14 +299,33 @@ static int list(struct store *store, struct shard_request *request, enum store_t
                                  on_membership, request);
 }
 
+/* Here, not where the rows are read: the set is the reactor's. */
+static void keep_large(const struct shard *s, struct shard_request *request)
+{
+    struct shard_page *page = &request->page;
+    uint32_t count = page->count;
+    page->len = page->count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *entry = page->entries + (size_t)i * LIST_ENTRY_BYTES;
+        memcpy(&request->list_next, entry, sizeof request->list_next);
+        if (!derive_is_large(s, &request->list_next))
+            continue;
+        memmove(page->entries + page->len, entry, LIST_ENTRY_BYTES);
+        page->len += LIST_ENTRY_BYTES;
+        page->count++;
+    }
+}
+
 static void run_listing(void *owner)
 {
     struct listing *l = owner;
     l->err = list(l->shard->store, l->request, STORE_ALL);
 }
 
-static void list_end(struct shard_request *request, int err)
+static void list_end(const struct shard *s, struct shard_request *request, int err)
 {
+    if (!err && request->kind == SHARD_LARGE)
+        keep_large(s, request);
     if (err) {
         memory_free(request->page.entries);
         request->page = (struct shard_page){0};
@@ -311,12 +337,13 @@ static void list_end(struct shard_request *request, int err)
 static void listing_done(void *owner)
 {
     struct listing *l = owner;
+    struct shard *s = l->shard;
     struct shard_request *request = l->request;
     int err = l->err;
-    l->shard->job_count--;
-    l->shard->reading_count--;
+    s->job_count--;
+    s->reading_count--;
     memory_free(l);
-    list_end(request, err);
+    list_end(s, request, err);
 }
 
 static int submit_listing(struct shard *s, struct shard_request *request)
@@ -338,13 +365,17 @@ static int submit_listing(struct shard *s, struct shard_request *request)
 
 void shard_serve_list(struct shard *s, struct shard_request *request)
 {
-    parley_assert(request->limit > 0 && request->limit <= LIST_LIMIT_MAX);
-    request->page.entries = memory_alloc((size_t)request->limit * LIST_ENTRY_BYTES);
+    parley_assert(request->kind == SHARD_LARGE || (request->limit > 0 && request->limit <= LIST_LIMIT_MAX));
+    if (request->kind == SHARD_LARGE && !derive_has_large(s)) { /* nearly always: connecting reads nothing */
+        list_end(s, request, 0);
+        return;
+    }
+    request->page.entries = memory_alloc((size_t)rows_max(request) * LIST_ENTRY_BYTES);
     int err = request->page.entries ? list(s->store, request, STORE_CACHE) : -PARLEY_ERR_NOMEM;
     if (err == -PARLEY_ERR_AGAIN) {
         err = submit_listing(s, request);
         if (!err)
             return;
     }
-    list_end(request, err);
+    list_end(s, request, err);
 }

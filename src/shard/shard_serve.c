@@ -249,7 +249,7 @@ void shard_submit(struct shard *s, struct shard_request *request)
     request->page = (struct shard_page){0};
     request->reading = NULL;
     request->error = check_room(s, request);
-    if (!request->error && request->kind == SHARD_LIST) {
+    if (!request->error && (request->kind == SHARD_LIST || request->kind == SHARD_LARGE)) {
         if (!derive_hold_list(s, request))
             shard_serve_list(s, request);
         return;

@@ -288,34 +288,43 @@ def test_members_begin_and_cease_to_be_told(server):
     asyncio.run(talk())
 
 
-def test_a_large_channel_is_live_for_those_who_resumed_it(server):
-    """More members than pages that an event carries: who follows it hears, until he is removed."""
-    ann, bob = token(server, "ann"), token(server, "bob")
-    answer = requests.post(server.url + "/v1/conversations", headers=ann, timeout=30,
-                           json={"type": "channel", "client_id": "large", "title": "large",
-                                 "members": ["bob"] + ["u%d" % n for n in range(250)]})
-    c = answer.json()["id"]
-
-    def add(numbers):
+def add_members(server, admin, c, numbers):
+    """Eight at a time."""
+    def add(some):
         with requests.Session() as kept:
-            for n in numbers:
-                added = kept.post(server.url + "/v1/conversations/%s/members" % c, headers=ann, timeout=30,
+            for n in some:
+                added = kept.post(server.url + "/v1/conversations/%s/members" % c, headers=admin, timeout=30,
                                   json={"user": "u%d" % n, "client_id": "add%d" % n})
                 assert added.status_code == 201, added.text
 
-    threads = [threading.Thread(target=add, args=(range(250 + i, 1100, 8),)) for i in range(8)]
+    threads = [threading.Thread(target=add, args=(numbers[i::8],)) for i in range(8)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
+
+
+def large_channel(server, admin, name, members, grow_to):
+    """More members than the pages that an event carries, when it has grown to 1,100."""
+    answer = requests.post(server.url + "/v1/conversations", headers=admin, timeout=30,
+                           json={"type": "channel", "client_id": name, "title": name,
+                                 "members": members + ["u%d" % n for n in range(250)]})
+    assert answer.status_code == 201, answer.text
+    add_members(server, admin, answer.json()["id"], range(250, grow_to))
+    return answer.json()["id"]
+
+
+def test_a_large_channel_is_live_until_its_member_is_removed(server):
+    """With a resume and without one; who connects after that hears nothing."""
+    ann, bob = token(server, "ann"), token(server, "bob")
+    c = large_channel(server, ann, "large", ["bob"], 1100)
     assert send(server, ann, c, 1).status_code == 201
 
     async def talk():
         bobs = await on_both_cores(server, bob)
-        for s in bobs:
-            await s.say(type="resume", conversation=c)
-            assert (await s.next())["client_msg_id"] == "m1"
-            assert (await s.next())["type"] == "resumed"
+        await bobs[0].say(type="resume", conversation=c)
+        assert (await bobs[0].next())["client_msg_id"] == "m1"
+        assert (await bobs[0].next())["type"] == "resumed"
         for n in (2, 3):
             send(server, ann, c, n)
             await told(bobs, c, "m%d" % n)
@@ -326,6 +335,49 @@ def test_a_large_channel_is_live_for_those_who_resumed_it(server):
         send(server, ann, c, 4)
         for s in bobs:
             await s.nothing(0.2)
+        await close_all(bobs)
+        bobs = await on_both_cores(server, bob)
+        send(server, ann, c, 5)
+        for s in bobs:
+            await s.nothing(0.2)
+        await close_all(bobs)
+
+    asyncio.run(talk())
+
+
+def test_a_channel_that_becomes_large_stays_live(server):
+    ann, bob = token(server, "ann"), token(server, "bob")
+    c = large_channel(server, ann, "growing", ["bob"], 250)
+
+    async def talk():
+        bobs = await on_both_cores(server, bob)
+        await asyncio.get_running_loop().run_in_executor(None, add_members, server, ann, c, range(250, 1100))
+        send(server, ann, c, 1)
+        for s in bobs:
+            seen = []
+            while "m1" not in seen:
+                m = await s.next()
+                assert m["type"] in ("event", "message"), m
+                seen.append(m.get("client_msg_id") or m["target"])
+            assert sorted(seen) == sorted(set(seen)) and len(seen) == 851
+        await close_all(bobs)
+
+    asyncio.run(talk())
+
+
+def test_who_joins_a_large_channel_hears_of_it(server):
+    """He is told of his joining, and that something may have been missed until he could be told of the rest."""
+    ann, bob = token(server, "ann"), token(server, "bob")
+    c = large_channel(server, ann, "joined", [], 1100)
+
+    async def talk():
+        bobs = await on_both_cores(server, bob)
+        assert member(server, ann, c, "bob").status_code == 201
+        for s in bobs:
+            assert sorted([(await s.next())["type"] for _ in range(2)]) == ["event", "lag"]
+        for n in (1, 2):
+            send(server, ann, c, n)
+            await told(bobs, c, "m%d" % n)
         await close_all(bobs)
 
     asyncio.run(talk())

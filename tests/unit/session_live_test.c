@@ -177,7 +177,7 @@ static void publish_from(uint16_t owner, const struct event *event, uint64_t ses
     struct member list[PARLEY_ARRAY_COUNT(users)];
     page_of(&page, &members, list, users, PARLEY_ARRAY_COUNT(users));
     const struct page *pages[] = {&page};
-    live_publish(lives[owner], event, pages, 1, session);
+    live_publish(lives[owner], event, pages, 1, false, session);
 }
 
 static void say(uint16_t owner, uint64_t id, uint64_t session)
@@ -357,12 +357,12 @@ static void who_was_removed_is_told_and_who_had_left_is_not(void **state)
     struct page_members members = {list, 2, 2};
     struct page page = {.applied = &members};
     const struct page *pages[] = {&page};
-    live_publish(lives[0], &event, pages, 1, 0);
+    live_publish(lives[0], &event, pages, 1, false, 0);
     drain_all();
     assert_int_equal(removed.heard_count, 1);
     assert_int_equal(former.heard_count, 0);
     event.kind = EVENT_SPLIT; /* is nobody's business */
-    live_publish(lives[0], &event, pages, 1, 0);
+    live_publish(lives[0], &event, pages, 1, false, 0);
     assert_int_equal(encoded_count, 1);
     leave(&removed);
     leave(&former);
@@ -378,14 +378,14 @@ static void a_large_conversation_reaches_its_followers(void **state)
     join(&target, 1, LIVE_USER, users[2]);
     drain_all();
     struct event event = event_of(EVENT_MESSAGE, 1);
-    live_publish(lives[2], &event, NULL, 0, 0);
+    live_publish(lives[2], &event, NULL, 0, true, 0);
     followers[1].leaves_when_told = followers[2].leaves_when_told = true; /* 2 is the owner's own */
     event = event_of(EVENT_ADDED, 2);
     event.target_hash = users[2];
-    live_publish(lives[2], &event, NULL, 0, 0);
+    live_publish(lives[2], &event, NULL, 0, true, 0);
     drain_all();
     event = event_of(EVENT_MESSAGE, 3);
-    live_publish(lives[2], &event, NULL, 0, 0);
+    live_publish(lives[2], &event, NULL, 0, true, 0);
     drain_all();
     assert_int_equal(followers[0].heard_count, 3);
     assert_int_equal(followers[1].heard_count, 1);

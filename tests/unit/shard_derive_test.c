@@ -8,6 +8,7 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/shard/large_set.h"
 #include "src/shard/shard.h"
 #include "storage/reader_pool.h"
 #include "tests/lib/sim_file.h"
@@ -32,7 +33,8 @@ struct world {
     uint32_t question_count, asked_count, ended_count;
     struct id16 conversations[CONVERSATIONS];
     bool exists[CONVERSATIONS], member[CONVERSATIONS][USERS];
-    uint32_t commands;
+    uint32_t commands, large_members; /* that shards told of */
+    struct id16 large_member;
     int fatal;
 };
 
@@ -71,6 +73,14 @@ static void ask_ended(void *owner)
     ((struct place *)owner)->world->ended_count++;
 }
 
+static void on_large_member(void *owner, const struct id16 *user, const struct id16 *conversation)
+{
+    struct world *w = ((struct place *)owner)->world;
+    assert_memory_equal(conversation, &w->conversations[0], sizeof *conversation);
+    w->large_member = *user;
+    w->large_members++;
+}
+
 static void question_done(struct shard_request *request)
 {
     request->answered(request);
@@ -102,6 +112,7 @@ static int open_one(struct world *w, uint32_t n)
                                     .lease_ms = 5000,
                                     .request_count_max = 64,
                                     .owner = &w->places[n],
+                                    .on_large_member = on_large_member,
                                     .on_fatal = on_fatal};
     return shard_open(&options, &report, &w->shards[n]);
 }
@@ -358,6 +369,71 @@ static void idle_shards_do_not_hold_a_busy_ones_log(void **state)
     }
 }
 
+/* Members beyond the usual ones; `n` of the channel that is conversation 0. */
+static void add_stranger(struct world *w, uint32_t n)
+{
+    char client_id[16], user[16];
+    struct command c = command_of(w, COMMAND_ADD, 0, 0, client_id);
+    snprintf(user, sizeof user, "stranger%u", n);
+    c.target = words(user);
+    c.target_hash = hash_of(user);
+    assert_int_equal(ask_until_answered(w, c, false), 0);
+}
+
+static uint32_t large_of(struct world *w, uint32_t user)
+{
+    bool answered;
+    struct shard_request request = {.kind = SHARD_LARGE};
+    request.command.actor_hash = hash_of(names[user]);
+    submit(w, &request, &answered);
+    settle(w, &answered);
+    assert_int_equal(request.error, 0);
+    assert_false(request.page.newer);
+    uint32_t count = request.page.count;
+    if (count)
+        assert_memory_equal(request.page.entries, &w->conversations[0], sizeof(struct id16));
+    memory_free(request.page.entries);
+    return count;
+}
+
+static void all_shards_know_what_is_large(void **state)
+{
+    struct world *w = *state;
+    char client_id[16];
+    struct command c = command_of(w, COMMAND_CREATE, 0, 0, client_id);
+    struct hasher hasher = {NULL, hash_callback};
+    c.type = CONVERSATION_CHANNEL;
+    w->conversations[0] = c.conversation = conversation_id_group(&hasher, c.type, c.actor, c.client_id);
+    assert_int_equal(ask_until_answered(w, c, false), 0);
+    assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_CREATE, 1, 0, client_id), false), 0);
+    assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_ADD, 0, 1, client_id), false), 0);
+    uint32_t members = 2, last_small = PAGE_MEMBERS_MEAN * (LARGE_PAGES - 1);
+    for (; members < last_small; members++)
+        add_stranger(w, members);
+    for (int i = 0; i < 100; i++)
+        turn(w);
+    assert_int_equal(large_of(w, 0), 0);
+    assert_int_equal(w->large_members, 0);
+    add_stranger(w, members++);
+    for (int i = 0; i < 100; i++)
+        turn(w);
+    assert_int_equal(large_of(w, 0), 1);
+    assert_int_equal(large_of(w, 1), 1);
+    assert_int_equal(large_of(w, 2), 0);
+    assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_ADD, 0, 2, client_id), false), 0);
+    struct id16 added = hash_of(names[2]);
+    assert_memory_equal(&w->large_member, &added, sizeof added);
+    for (int rounds = 0; rounds < 3; rounds++) {
+        crash(w);
+        for (uint32_t user = 0; user < 4; user++)
+            assert_int_equal(large_of(w, user), user < 3);
+    }
+    assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_REMOVE, 0, 2, client_id), false), 0);
+    for (int i = 0; i < 100; i++)
+        turn(w);
+    assert_int_equal(large_of(w, 2), 0);
+}
+
 #define ON_SHARDS(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -365,6 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_SHARDS(a_new_conversation_is_in_the_next_list),
         ON_SHARDS(lists_are_what_the_owners_decided),
+        ON_SHARDS(all_shards_know_what_is_large),
         ON_SHARDS(idle_shards_do_not_hold_a_busy_ones_log),
         ON_SHARDS(a_log_shorter_than_what_was_derived_is_fatal),
     };
