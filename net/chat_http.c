@@ -20,6 +20,7 @@ static const struct route {
     {"GET", "/v1/conversations", chat_begin_list},
     {"POST", "/v1/conversations", chat_begin_create},
     {"GET", "/v1/conversations/{id}", chat_begin_conversation},
+    {"POST", "/v1/conversations/{id}/fences", chat_begin_fence},
     {"GET", "/v1/conversations/{id}/members", chat_begin_members},
     {"POST", "/v1/conversations/{id}/members", chat_begin_add},
     {"PUT", "/v1/conversations/{id}/members/{user}", chat_begin_role},

@@ -91,6 +91,46 @@ int chat_begin_send(struct chat_call *call)
     return 0;
 }
 
+static int write_fate(struct json_writer *w, struct chat_call *call)
+{
+    const struct shard_request *shard = &call->shard;
+    json_open_object(w);
+    json_key(w, "state");
+    json_put_text(w, shard->seq ? "committed" : "fenced");
+    json_key(w, "id");
+    json_put_id(w, shard->id);
+    if (shard->seq) {
+        json_key(w, "seq");
+        json_put_int(w, (int64_t)shard->seq);
+    }
+    json_close_object(w);
+    return 0;
+}
+
+static void answered_fence(struct shard_request *shard)
+{
+    struct chat_call *call = shard->owner;
+    if (shard->error)
+        chat_call_refuse(call, shard->error);
+    else
+        chat_call_reply_written(call, CHAT_MESSAGE_JSON_BYTES, write_fate);
+}
+
+int chat_begin_fence(struct chat_call *call)
+{
+    struct json_field f[] = {{.name = "client_msg_id", .kind = JSON_FIELD_STRING, .required = true}};
+    int err = chat_call_conversation(call);
+    if (!err)
+        err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
+    if (err)
+        return err;
+    call->shard.command.kind = COMMAND_FENCE;
+    call->shard.command.client_id = chat_call_keep(call, f[0].value.string);
+    call->shard.kind = SHARD_COMMAND;
+    call->shard.answered = answered_fence;
+    return 0;
+}
+
 static int begin_history(struct chat_call *call)
 {
     static const struct {

@@ -19,6 +19,7 @@ PARLEY_MUST_USE int chat_begin_role(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_remove(struct chat_call *call);
 
 PARLEY_MUST_USE int chat_begin_send(struct chat_call *call);
+PARLEY_MUST_USE int chat_begin_fence(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_messages(struct chat_call *call); /* history, or one by its client's id */
 PARLEY_MUST_USE int chat_begin_message(struct chat_call *call);
 

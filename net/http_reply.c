@@ -22,6 +22,7 @@ static const char *reason_of(int status)
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {409, "Conflict"},
+        {410, "Gone"},
         {411, "Length Required"},
         {413, "Content Too Large"},
         {422, "Unprocessable Content"},

@@ -20,6 +20,7 @@
     X(METHOD, "method_not_allowed", 405, "This path does not take this method.")                             \
     X(CONFLICT, "conflict", 409, "The same client id was used with another payload.")                        \
     X(LAST_OWNER, "last_owner", 409, "The last owner cannot leave: make another member owner first.")        \
+    X(FENCED, "fenced", 410, "The client id was fenced: nothing was stored under it, nor will be.")          \
     X(LENGTH_REQUIRED, "length_required", 411, "Send a Content-Length; Transfer-Encoding is not accepted.")  \
     X(TOO_LARGE, "too_large", 413, "The request or one of its fields is too large.")                         \
     X(LIMIT, "limit_reached", 422, "A limit of the conversation is reached.")                                \

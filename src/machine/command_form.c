@@ -61,6 +61,8 @@ int command_check_form(const struct command *c)
         break;
     case COMMAND_SEND:
         return check_send(c);
+    case COMMAND_FENCE:
+        return 0;
     case COMMAND_PROFILE:
         return command_check_text(c->display_name, 0, DISPLAY_NAME_BYTES_MAX);
     default:

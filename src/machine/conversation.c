@@ -254,6 +254,8 @@ static void fold(struct conversation_counts *n, const struct event *e)
         break;
     case EVENT_TICK:
     case EVENT_PROFILE:
+    case EVENT_FENCED:
+    case EVENT_KIND_END:
         break;
     }
 }

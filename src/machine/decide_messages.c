@@ -27,3 +27,17 @@ void decide_send(struct turn *t)
     e->body = c->body;
     turn_conclude(t);
 }
+
+/* "Did my send happen?", when the answer must stay true: what is not there is kept from ever getting there. */
+void decide_fence(struct turn *t)
+{
+    const struct member *actor = NULL;
+    if (!turn_find_member(t, &t->cmd->actor_hash, &actor))
+        return;
+    if (turn_role(actor) == 0) {
+        turn_refuse(t, -PARLEY_ERR_NOT_MEMBER);
+        return;
+    }
+    turn_event(t, EVENT_FENCED);
+    turn_conclude(t);
+}

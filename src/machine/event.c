@@ -82,6 +82,9 @@ static void put_fields(struct bytes_writer *w, const struct event *e)
         bytes_put_id16(w, &e->target_hash);
         bytes_put_span(w, e->display_name);
         break;
+    case EVENT_FENCED: /* the command's head says all */
+    case EVENT_KIND_END:
+        break;
     }
 }
 
@@ -193,12 +196,15 @@ static void get_fields(struct bytes_reader *r, struct event *e)
         e->target_hash = bytes_get_id16(r);
         e->display_name = get_text(r, 0, DISPLAY_NAME_BYTES_MAX);
         break;
+    case EVENT_FENCED:
+    case EVENT_KIND_END:
+        break;
     }
 }
 
 int event_decode(struct bytes_reader *r, struct event *e)
 {
-    *e = (struct event){.kind = (enum event_kind)get_enum(r, EVENT_PROFILE)};
+    *e = (struct event){.kind = (enum event_kind)get_enum(r, EVENT_KIND_END - 1)};
     if (bytes_get_u8(r) != EVENT_VERSION)
         r->failed = true;
     if (r->failed)

@@ -32,7 +32,9 @@ enum event_kind {
     EVENT_ROLE,
     EVENT_SPLIT, /* a member page was split: carries the members that moved */
     EVENT_MESSAGE,
-    EVENT_PROFILE
+    EVENT_PROFILE,
+    EVENT_FENCED, /* whatever the actor sends under this client id will be refused */
+    EVENT_KIND_END
 };
 
 enum conversation_type { CONVERSATION_DIRECT = 1, CONVERSATION_GROUP, CONVERSATION_CHANNEL };

@@ -36,10 +36,11 @@ static bool decided_before(struct turn *t)
         t->v->kind = VERDICT_NEED_ROW;
     } else if (rc < 0) {
         turn_refuse(t, rc);
-    } else if (first.payload_hash == t->payload_hash) {
+    } else if (first.payload_hash == t->payload_hash ||
+               (t->cmd->kind == COMMAND_FENCE && first.kind == EVENT_MESSAGE)) {
         turn_answer_first(t, first.id, first.seq, turn_if_uncommitted(conv, first.id));
     } else {
-        turn_refuse(t, -PARLEY_ERR_CONFLICT);
+        turn_refuse(t, first.kind == EVENT_FENCED ? -PARLEY_ERR_FENCED : -PARLEY_ERR_CONFLICT);
         t->v->basis = turn_if_uncommitted(conv, first.id);
     }
     return true;
@@ -72,6 +73,9 @@ static void decide_in_conversation(struct turn *t)
         break;
     case COMMAND_SEND:
         decide_send(t);
+        break;
+    case COMMAND_FENCE:
+        decide_fence(t);
         break;
     case COMMAND_PROFILE:
         break;
@@ -121,6 +125,8 @@ void machine_recall(const struct command *cmd, const struct machine_view *view,
     }
     if (rc == DEDUP_NEED_ROW)
         out->kind = VERDICT_NEED_ROW;
+    else if (rc == DEDUP_FOUND && first.kind == EVENT_FENCED && first.id <= t.conv->applied.last_event_id)
+        turn_refuse(&t, -PARLEY_ERR_FENCED);
     else if (rc == DEDUP_FOUND && first.id <= t.conv->applied.last_event_id)
         turn_answer_first(&t, first.id, first.seq, 0);
     else

@@ -31,7 +31,8 @@ enum command_kind {
     COMMAND_REMOVE,
     COMMAND_ROLE,
     COMMAND_SEND,
-    COMMAND_PROFILE
+    COMMAND_PROFILE,
+    COMMAND_FENCE /* `client_id` of a send whose fate the actor wants to know: its id and seq, else it is fenced (seq 0) */
 };
 
 struct command_member {

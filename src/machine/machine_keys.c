@@ -49,7 +49,7 @@ uint32_t machine_needs(const struct command *c, const struct conversation *conv,
     want(&l, OBJECT_PAGE, &c->conversation, page_number(&c->actor_hash, n->page_count));
     if (n->page_count <= MACHINE_FANOUT_PAGES_MAX)
         want_pages(&l, &c->conversation, n->page_count);
-    if (c->kind == COMMAND_SEND)
+    if (c->kind == COMMAND_SEND || c->kind == COMMAND_FENCE)
         return l.count;
     want(&l, OBJECT_PAGE, &c->conversation, page_number(&c->target_hash, n->page_count));
     if (c->kind == COMMAND_ADD && turn_split_due(n)) {

@@ -339,6 +339,29 @@ def test_one_message_by_its_id_or_the_clients(users, talk):
     assert code(users["eve"].history(c, client_msg_id="x")) == NOT_MEMBER
 
 
+def test_what_is_fenced_is_never_stored(users):
+    ann, bob = users["ann"], users["bob"]
+    c = ann.create(["bob"])
+    fences = "/v1/conversations/%s/fences" % c
+    sent = ann.send(c, "hello", client_msg_id="f1").json()
+
+    def fate(user, name):
+        answer = user.call("POST", fences, json={"client_msg_id": name})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert fate(ann, "f1") == {"state": "committed", "id": sent["id"], "seq": sent["seq"]}
+    fenced = fate(ann, "f2")
+    assert fenced["state"] == "fenced" and int(fenced["id"]) > int(sent["id"]) and "seq" not in fenced
+    assert fate(ann, "f2") == fenced
+    assert code(ann.send(c, "late", client_msg_id="f2")) == (410, "fenced")
+    assert code(ann.history(c, client_msg_id="f2")) == (410, "fenced")
+    assert bob.send(c, "mine", client_msg_id="f2").status_code == 201, "a client's id is its user's"
+    assert [m["body"] for m in ann.history(c).json()["messages"]] == ["hello", "mine"]
+    assert code(users["eve"].call("POST", fences, json={"client_msg_id": "f3"})) == NOT_MEMBER
+    assert code(ann.call("POST", fences, json={})) == (400, "bad_request")
+
+
 def test_what_is_no_message_id_is_not_found(users, talk):
     for bad in ("abc", "-1", "007", "1.5", str(2 ** 64)):
         assert code(users["ann"].get("/v1/conversations/%s/messages/%s" % (talk[0], bad))) == (404, "not_found")

@@ -131,6 +131,7 @@ GOOD = {
                                                  ({"before": 2 ** 63}, None), ("around", None), ("client", None)],
     ("POST", "/v1/conversations/{id}/messages"): [({}, {"client_msg_id": "o6", "body": "x"}),
                                                   ({}, {"client_msg_id": "o6", "body": "x"})],
+    ("POST", "/v1/conversations/{id}/fences"): [({}, {"client_msg_id": "o6"}), ({}, {"client_msg_id": "o8"})],
     ("GET", "/v1/conversations/{id}/messages/{message}"): [({}, None)],
     ("PUT", "/v1/users/me/profile"): [({}, {"client_id": "o7", "display_name": "Ann"})],
     ("GET", "/v1/users/{user}/profile"): [({}, None)],

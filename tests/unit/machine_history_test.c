@@ -72,6 +72,8 @@ static int judge_add(struct model *m, const struct command *c, unsigned *role)
 static int judge(struct model *m, const struct command *c, unsigned *role)
 {
     struct model_user *a = &m->users[user_of(c->actor)];
+    if (c->kind == COMMAND_FENCE)
+        return a->active ? 0 : -PARLEY_ERR_NOT_MEMBER;
     if (c->kind == COMMAND_SEND) {
         if (!a->active)
             return -PARLEY_ERR_NOT_MEMBER;
@@ -104,6 +106,8 @@ static void happen(struct model *m, const struct command *c, unsigned role, cons
     m->last_id = v->id;
     if (c->kind == COMMAND_SEND) {
         assert_int_equal(v->seq, ++m->seq);
+    } else if (c->kind == COMMAND_FENCE) {
+        assert_int_equal(v->seq, 0);
     } else {
         struct model_user *t = &m->users[user_of(c->target)];
         m->owners -= t->active && t->role == ROLE_OWNER;
@@ -135,12 +139,20 @@ static struct command random_command(struct model *m, uint64_t *seed, unsigned n
         struct command c = m->done[dice(seed, m->count)].cmd;
         if (dice(seed, 3) == 0)
             c.body = text(bodies[dice(seed, 3)].text);
+        if (dice(seed, 4) == 0 ||
+            c.kind == COMMAND_FENCE) { /* what became of it; or sent when it is fenced */
+            c.kind = c.kind == COMMAND_FENCE && dice(seed, 2) ? COMMAND_SEND : COMMAND_FENCE;
+            c.body = c.kind == COMMAND_FENCE ? (struct span){0} : text(bodies[dice(seed, 3)].text);
+            c.target = (struct span){0};
+            c.role = (enum member_role)0;
+            c.created_at_ms = 0;
+        }
         return c;
     }
     struct command c = {.kind = (enum command_kind)(COMMAND_ADD + dice(seed, 3)),
                         .service = dice(seed, 12) == 0};
     if (dice(seed, 2))
-        c.kind = COMMAND_SEND;
+        c.kind = dice(seed, 10) ? COMMAND_SEND : COMMAND_FENCE;
     unsigned actor = (unsigned)dice(seed, USERS),
              target = dice(seed, 2) ? actor : (unsigned)dice(seed, USERS);
     c.actor = text(names[actor]);
@@ -152,6 +164,8 @@ static struct command random_command(struct model *m, uint64_t *seed, unsigned n
         c.created_at_ms = dice(seed, 20) ? 0 : 5;
         return c;
     }
+    if (c.kind == COMMAND_FENCE)
+        return c;
     c.target = text(names[target]);
     c.target_hash = user_hash(c.target);
     c.role = c.kind == COMMAND_REMOVE ? 0 : (enum member_role)dice(seed, 5);
@@ -168,12 +182,14 @@ static void step(struct world *w, struct model *m, const struct command *c)
     struct done *first = done_before(m, c);
     unsigned role = 0;
     if (first) {
-        bool same = same_payload(&first->cmd, c);
+        bool fenced = first->cmd.kind == COMMAND_FENCE;
+        bool same =
+            same_payload(&first->cmd, c) || (c->kind == COMMAND_FENCE && first->cmd.kind == COMMAND_SEND);
         assert_int_equal(v.kind, same ? VERDICT_DUPLICATE : VERDICT_REFUSED);
         if (same)
             assert_true(v.id == first->id && v.seq == first->seq);
         else
-            assert_int_equal(v.error, -PARLEY_ERR_CONFLICT);
+            assert_int_equal(v.error, fenced ? -PARLEY_ERR_FENCED : -PARLEY_ERR_CONFLICT);
         assert_int_equal(v.basis, first->position >= w->applied ? first->id : 0);
         return;
     }
