@@ -171,8 +171,10 @@ void chat_call_answered_event(struct shard_request *shard)
     }
     struct json_writer w = json_writer_of(body, sizeof body);
     json_open_object(&w);
-    json_key(&w, "id");
-    json_put_id(&w, shard->id);
+    if (shard->id) { /* a receipt that says nothing new has no event */
+        json_key(&w, "id");
+        json_put_id(&w, shard->id);
+    }
     if (shard->command.kind == COMMAND_SEND) {
         json_key(&w, "seq");
         json_put_int(&w, (int64_t)shard->seq);

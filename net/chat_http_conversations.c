@@ -112,6 +112,14 @@ static void put_summary(struct json_writer *w, const struct id16 *id, const stru
     json_put_int(w, s->members);
     json_key(w, "last_seq");
     json_put_int(w, (int64_t)s->last_seq);
+    if (s->role) {
+        json_key(w, "unread");
+        json_put_int(w, (int64_t)s->unread);
+        json_key(w, "read");
+        json_put_int(w, (int64_t)s->read_seq);
+        json_key(w, "delivered");
+        json_put_int(w, (int64_t)s->delivered_seq);
+    }
     if (s->last_message_id) {
         json_key(w, "last_message_id");
         json_put_id(w, s->last_message_id);

@@ -3,7 +3,7 @@
 #include "net/chat_json.h"
 #include "src/base/error.h"
 
-enum { MEMBER_JSON_BYTES = 160 };
+enum { MEMBER_JSON_BYTES = 224 };
 
 /* -- reading */
 
@@ -26,6 +26,12 @@ static int put_member(struct json_writer *w, const struct member_view *m, bool a
     if (left) {
         json_key(w, "left");
         json_put_id(w, left);
+    }
+    if (m->delivered_seq) {
+        json_key(w, "read");
+        json_put_int(w, (int64_t)m->read_seq);
+        json_key(w, "delivered");
+        json_put_int(w, (int64_t)m->delivered_seq);
     }
     json_close_object(w);
     return 0;
@@ -130,4 +136,26 @@ int chat_begin_remove(struct chat_call *call)
     if (!client_id->present)
         return -PARLEY_ERR_BAD_REQUEST;
     return begin_change(call, COMMAND_REMOVE, client_id->value, call->path.segments[4]);
+}
+
+/* -- receipts */
+
+int chat_begin_receipt(struct chat_call *call)
+{
+    struct json_field f[] = {{.name = "read", .kind = JSON_FIELD_INT},
+                             {.name = "delivered", .kind = JSON_FIELD_INT}};
+    struct command *c = &call->shard.command;
+    int err = chat_call_conversation(call);
+    if (!err)
+        err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
+    if (err)
+        return err;
+    if ((f[0].present && f[0].value.integer < 1) || (f[1].present && f[1].value.integer < 1))
+        return -PARLEY_ERR_BAD_REQUEST;
+    c->kind = COMMAND_RECEIPT;
+    c->read_seq = f[0].present ? (uint64_t)f[0].value.integer : 0;
+    c->delivered_seq = f[1].present ? (uint64_t)f[1].value.integer : 0;
+    call->shard.kind = SHARD_COMMAND;
+    call->shard.answered = chat_call_answered_event;
+    return 0;
 }

@@ -8,6 +8,7 @@ static const char *kind_text(enum event_kind kind)
     return kind == EVENT_CREATED   ? "created"
            : kind == EVENT_ADDED   ? "added"
            : kind == EVENT_REMOVED ? "removed"
+           : kind == EVENT_RECEIPT ? "receipt"
                                    : "role";
 }
 
@@ -78,8 +79,10 @@ size_t chat_live_encode(const struct event *event, uint8_t *out, size_t room)
     json_put_id(&w, event->id);
     json_key(&w, "time");
     json_put_time(&w, event->time_ms);
-    json_key(&w, "actor");
-    json_put_string(&w, event->actor);
+    if (event->kind != EVENT_RECEIPT) {
+        json_key(&w, "actor");
+        json_put_string(&w, event->actor);
+    }
     if (event->kind != EVENT_CREATED) {
         json_key(&w, "target");
         json_put_string(&w, event->target);
@@ -87,6 +90,12 @@ size_t chat_live_encode(const struct event *event, uint8_t *out, size_t room)
     if (event->kind == EVENT_ADDED || event->kind == EVENT_ROLE) {
         json_key(&w, "role");
         json_put_text(&w, role_text(event->role));
+    }
+    if (event->kind == EVENT_RECEIPT) {
+        json_key(&w, "read");
+        json_put_int(&w, (int64_t)event->read_seq);
+        json_key(&w, "delivered");
+        json_put_int(&w, (int64_t)event->delivered_seq);
     }
     json_close_object(&w);
     parley_assert(!w.out.failed);

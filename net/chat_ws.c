@@ -219,9 +219,11 @@ static void answered(struct shard_request *shard)
 {
     struct send *send = shard->owner;
     struct chat_session *s = send->session;
+    bool receipt = shard->command.kind == COMMAND_RECEIPT;
     if (shard->error)
-        chat_session_tell_error(s, shard->command.client_id, NULL, shard->error);
-    else
+        chat_session_tell_error(s, shard->command.client_id, receipt ? &shard->command.conversation : NULL,
+                                shard->error);
+    else if (!receipt)
         tell_ack(s, shard);
     memory_free(send);
     s->send_count--;
@@ -238,7 +240,9 @@ enum {
     FIELD_CONTENT_TYPE,
     FIELD_CREATED_AT,
     FIELD_AS,
-    FIELD_AFTER
+    FIELD_AFTER,
+    FIELD_READ,
+    FIELD_DELIVERED
 };
 
 /* Who sends: the session's user, or whom his service acts for. */
@@ -260,16 +264,15 @@ static int put_actor(struct chat_session *s, struct send *send, struct bytes_wri
     return 0;
 }
 
-static int fill(struct chat_session *s, struct send *send, size_t room, const struct json_field *f)
+static int fill_message(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                        const struct json_field *f)
 {
     struct command *c = &send->shard.command;
-    struct bytes_writer w = bytes_writer_of(send->bytes, room);
-    int err = put_actor(s, send, &w, &f[FIELD_AS]);
-    if (!err && f[FIELD_CREATED_AT].present)
+    struct bytes_writer w = *room;
+    int err = 0;
+    if (f[FIELD_CREATED_AT].present)
         err = rfc3339_parse(f[FIELD_CREATED_AT].value.string.data, f[FIELD_CREATED_AT].value.string.len,
                             &c->created_at_ms);
-    if (!err && !chat_get_id16(f[FIELD_CONVERSATION].value.string, &c->conversation))
-        err = -PARLEY_ERR_NOT_FOUND;
     if (err)
         return err;
     c->kind = COMMAND_SEND;
@@ -282,33 +285,67 @@ static int fill(struct chat_session *s, struct send *send, size_t room, const st
     return 0;
 }
 
-static void on_send(struct chat_session *s, const struct json_field *f, size_t text_len)
+static int fill_receipt(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                        const struct json_field *f)
 {
-    struct span client_id = f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0};
-    if (!f[FIELD_CLIENT_ID].present || !f[FIELD_BODY].present || s->leaving) {
-        chat_session_tell_error(s, client_id, NULL,
-                                s->leaving ? -PARLEY_ERR_CLOSING : -PARLEY_ERR_BAD_REQUEST);
-        return;
-    }
+    struct command *c = &send->shard.command;
+    const struct json_field *read = &f[FIELD_READ], *delivered = &f[FIELD_DELIVERED];
+    (void)s, (void)room;
+    if ((read->present && read->value.integer < 1) || (delivered->present && delivered->value.integer < 1))
+        return -PARLEY_ERR_BAD_REQUEST;
+    c->kind = COMMAND_RECEIPT;
+    c->read_seq = read->present ? (uint64_t)read->value.integer : 0;
+    c->delivered_seq = delivered->present ? (uint64_t)delivered->value.integer : 0;
+    return 0;
+}
+
+/* Texts are copied behind the command: the shard may answer when the frame is gone. */
+static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len,
+                          int (*fill)(struct chat_session *, struct send *, struct bytes_writer *,
+                                      const struct json_field *))
+{
+    if (s->leaving)
+        return -PARLEY_ERR_CLOSING;
     struct send *send = s->send_count < CHAT_WS_SENDS_MAX ? memory_alloc(sizeof *send + text_len) : NULL;
-    if (!send) {
-        chat_session_tell_error(s, client_id, NULL, -PARLEY_ERR_FULL);
-        return;
-    }
+    if (!send)
+        return -PARLEY_ERR_FULL;
     memset(&send->shard, 0, sizeof send->shard);
     send->session = s;
     send->shard.kind = SHARD_COMMAND;
     send->shard.session = s->subscriber.session;
     send->shard.owner = send;
     send->shard.answered = answered;
-    int err = fill(s, send, text_len, f);
+    struct bytes_writer room = bytes_writer_of(send->bytes, text_len);
+    int err = put_actor(s, send, &room, &f[FIELD_AS]);
+    if (!err && !chat_get_id16(f[FIELD_CONVERSATION].value.string, &send->shard.command.conversation))
+        err = -PARLEY_ERR_NOT_FOUND;
+    if (!err)
+        err = fill(s, send, &room, f);
     if (err) {
-        chat_session_tell_error(s, client_id, NULL, err);
         memory_free(send);
-        return;
+        return err;
     }
     s->send_count++;
     s->door->chat->router.submit(s->door->chat->router.owner, &send->shard);
+    return 0;
+}
+
+static void on_send(struct chat_session *s, const struct json_field *f, size_t text_len)
+{
+    bool whole = f[FIELD_CLIENT_ID].present && f[FIELD_BODY].present;
+    int err = whole ? submit_command(s, f, text_len, fill_message) : -PARLEY_ERR_BAD_REQUEST;
+    if (err)
+        chat_session_tell_error(
+            s, f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0}, NULL, err);
+}
+
+static void on_receipt(struct chat_session *s, const struct json_field *f, size_t text_len)
+{
+    struct id16 conversation;
+    bool known = chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
+    int err = submit_command(s, f, text_len, fill_receipt);
+    if (err)
+        chat_session_tell_error(s, (struct span){0}, known ? &conversation : NULL, err);
 }
 
 static void on_resume(struct chat_session *s, const struct json_field *f)
@@ -342,6 +379,8 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
         [FIELD_CREATED_AT] = {.name = "created_at", .kind = JSON_FIELD_STRING},
         [FIELD_AS] = {.name = "as", .kind = JSON_FIELD_STRING},
         [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING},
+        [FIELD_READ] = {.name = "read", .kind = JSON_FIELD_INT},
+        [FIELD_DELIVERED] = {.name = "delivered", .kind = JSON_FIELD_INT},
     };
     (void)socket;
     struct json_reader *reader = s->door->chat->body_reader;
@@ -351,6 +390,8 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
         on_send(s, f, payload.len);
     else if (!err && chat_is(f[FIELD_TYPE].value.string, "resume"))
         on_resume(s, f);
+    else if (!err && chat_is(f[FIELD_TYPE].value.string, "receipt"))
+        on_receipt(s, f, payload.len);
     else
         chat_session_tell_error(s, (struct span){0}, NULL, err ? err : -PARLEY_ERR_BAD_REQUEST);
 }

@@ -32,7 +32,8 @@ enum command_kind {
     COMMAND_ROLE,
     COMMAND_SEND,
     COMMAND_PROFILE,
-    COMMAND_FENCE /* `client_id` of a send whose fate the actor wants to know: its id and seq, else it is fenced (seq 0) */
+    COMMAND_FENCE, /* `client_id` of a send whose fate the actor wants to know: its id and seq, else it is fenced (seq 0) */
+    COMMAND_RECEIPT /* monotonic, so it needs no client id; what says nothing new is a duplicate with id 0 */
 };
 
 struct command_member {
@@ -62,6 +63,8 @@ struct command {
     uint64_t created_at_ms; /* 0: now; else only with a service token */
     /* PROFILE */
     struct span display_name;
+    /* RECEIPT; 0: nothing to say */
+    uint64_t read_seq, delivered_seq;
 };
 
 struct hasher {

@@ -169,7 +169,7 @@ struct event *turn_event(struct turn *t, enum event_kind kind)
                         .id = snowflake_next(t->ctx->ids, t->ctx->now_ms),
                         .time_ms = t->ctx->now_ms,
                         .conversation = t->cmd->conversation};
-    if (kind != EVENT_SPLIT) { /* a split follows from another event, no command asked for it */
+    if (kind != EVENT_SPLIT && kind != EVENT_RECEIPT) { /* these have no client id: nobody retries them */
         e->actor = t->cmd->actor;
         e->client_id = t->cmd->client_id;
         e->fingerprint = t->fingerprint;

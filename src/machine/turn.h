@@ -67,6 +67,7 @@ void decide_add(struct turn *t);
 void decide_change(struct turn *t);
 void decide_send(struct turn *t);
 void decide_fence(struct turn *t);
+void decide_receipt(struct turn *t);
 void decide_profile(struct turn *t);
 
 #endif

@@ -6,7 +6,7 @@
 
 static bool has_target(unsigned kind)
 {
-    return kind == EVENT_ADDED || kind == EVENT_REMOVED || kind == EVENT_ROLE;
+    return kind == EVENT_ADDED || kind == EVENT_REMOVED || kind == EVENT_ROLE || kind == EVENT_RECEIPT;
 }
 
 bool live_has_target(const struct event *event)

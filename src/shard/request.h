@@ -55,6 +55,7 @@ struct conversation_summary {
     enum member_role role; /* the actor's; 0 for a service that is no member */
     uint32_t members, page_count;
     uint64_t created_id, created_ms, last_seq, last_message_id;
+    uint64_t read_seq, delivered_seq, unread; /* the actor's; what he sent lately he has read */
     uint16_t title_len;
     uint8_t creator_len, title[TITLE_BYTES_MAX], creator[USER_ID_BYTES_MAX];
 };

@@ -100,7 +100,7 @@ def test_a_conversation_as_its_members_see_it(users):
     ann, bob = users["ann"], users["bob"]
     c = ann.create(["bob"], title="Über \"alles\"\n")
     seen = bob.get("/v1/conversations/" + c).json()
-    assert seen == {"id": c, "type": "group", "title": "Über \"alles\"\n", "role": "member", "members": 2, "last_seq": 0,
+    assert seen == {"id": c, "type": "group", "title": "Über \"alles\"\n", "role": "member", "members": 2, "last_seq": 0, "unread": 0, "read": 0, "delivered": 0,
                     "created_at": seen["created_at"], "creator": "ann"}
     sent = ann.send(c, "x").json()
     seen = ann.get("/v1/conversations/" + c).json()
@@ -337,6 +337,44 @@ def test_one_message_by_its_id_or_the_clients(users, talk):
     assert code(ann.history(c, client_msg_id="never")) == (404, "not_found")
     assert code(users["eve"].get("/v1/conversations/%s/messages/%s" % (c, ids[0]))) == NOT_MEMBER
     assert code(users["eve"].history(c, client_msg_id="x")) == NOT_MEMBER
+
+
+def test_receipts_only_rise_and_count_what_is_unread(users):
+    ann, bob = users["ann"], users["bob"]
+    c = ann.create(["bob"])
+    receipt = "/v1/conversations/%s/receipt" % c
+
+    def seen(user):
+        it = user.get("/v1/conversations/%s" % c).json()
+        listed = [k for k in user.get("/v1/conversations", limit=200).json()["conversations"] if k["id"] == c]
+        assert listed in ([it], []), "a list has the same, on whatever page"
+        return it["unread"], it["read"], it["delivered"]
+
+    def put(user, **seqs):
+        return user.call("PUT", receipt, json=seqs)
+
+    assert seen(bob) == (0, 0, 0)
+    assert code(put(bob, read=1)) == (400, "bad_request"), "nothing is there to be read yet"
+    for _ in range(5):
+        ann.send(c, "x")
+    assert seen(bob) == (5, 0, 0) and seen(ann) == (0, 0, 0)
+    assert put(bob, delivered=4).json()["duplicate"] is False
+    assert seen(bob) == (5, 0, 4)
+    assert put(bob, read=2).json()["duplicate"] is False
+    assert seen(bob) == (3, 2, 4)
+    for same in ({"read": 2}, {"read": 1, "delivered": 4}, {"delivered": 1}):
+        assert put(bob, **same).json() == {"duplicate": True}
+    assert put(bob, read=5).json()["duplicate"] is False
+    assert seen(bob) == (0, 5, 5)
+    bob.send(c, "y")
+    assert seen(bob) == (0, 5, 5) and seen(ann) == (1, 0, 0)
+    ann.send(c, "z")
+    assert seen(bob) == (1, 5, 5) and seen(ann) == (0, 0, 0)
+    members = {m["user"]: m for m in ann.get("/v1/conversations/%s/members" % c).json()["members"]}
+    assert (members["bob"]["read"], members["bob"]["delivered"]) == (5, 5) and "read" not in members["ann"]
+    for bad in ({}, {"read": 8}, {"read": 0}, {"read": -1}, {"delivered": "1"}, {"read": 2 ** 63}, {"read": 1.5}):
+        assert put(bob, **bad).status_code == 400, bad
+    assert code(put(users["eve"], read=1)) == NOT_MEMBER
 
 
 def test_what_is_fenced_is_never_stored(users):

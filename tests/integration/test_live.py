@@ -288,6 +288,31 @@ def test_members_begin_and_cease_to_be_told(server):
     asyncio.run(talk())
 
 
+def test_receipts_reach_the_others_and_ones_own_devices(server):
+    ann, bob = token(server, "ann"), token(server, "bob")
+    c = create(server, ann, "receipts", ["bob"])
+
+    async def talk():
+        anns, bobs = await on_both_cores(server, ann), await on_both_cores(server, bob)
+        await anns[0].send(c, "m1")
+        assert (await anns[0].next())["type"] == "ack"
+        for s in anns[1:] + bobs:
+            assert (await s.next())["client_msg_id"] == "m1"
+        await bobs[0].say(type="receipt", conversation=c, read=1)
+        for s in anns + bobs[1:]:
+            e = await s.next()
+            assert (e["kind"], e["target"], e["read"], e["delivered"]) == ("receipt", "bob", 1, 1)
+        await bobs[0].say(type="receipt", conversation=c, read=1)
+        await bobs[0].say(type="receipt", conversation=c, read=2)
+        e = await bobs[0].next()
+        assert (e["type"], e["conversation"], e["error"]["code"]) == ("error", c, "bad_request")
+        for s in anns + bobs:
+            await s.nothing(0.1)
+        await close_all(anns + bobs)
+
+    asyncio.run(talk())
+
+
 def add_members(server, admin, c, numbers):
     """Eight at a time."""
     def add(some):
