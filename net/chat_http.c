@@ -29,6 +29,7 @@ static const struct route {
     {"POST", "/v1/conversations/{id}/messages", chat_begin_send},
     {"GET", "/v1/conversations/{id}/messages/{message}", chat_begin_message},
     {"PUT", "/v1/conversations/{id}/receipt", chat_begin_receipt},
+    {"POST", "/v1/conversations/{id}/typing", chat_begin_typing},
     {"PUT", "/v1/users/me/profile", chat_begin_rename},
     {"GET", "/v1/users/{user}/profile", chat_begin_profile},
 };

@@ -138,7 +138,7 @@ int chat_begin_remove(struct chat_call *call)
     return begin_change(call, COMMAND_REMOVE, client_id->value, call->path.segments[4]);
 }
 
-/* -- receipts */
+/* -- receipts and typing */
 
 int chat_begin_receipt(struct chat_call *call)
 {
@@ -158,4 +158,19 @@ int chat_begin_receipt(struct chat_call *call)
     call->shard.kind = SHARD_COMMAND;
     call->shard.answered = chat_call_answered_event;
     return 0;
+}
+
+static void answered_typing(struct shard_request *shard)
+{
+    if (shard->error)
+        chat_call_refuse(shard->owner, shard->error);
+    else
+        chat_call_reply(shard->owner, 200, chat_words("{}"));
+}
+
+int chat_begin_typing(struct chat_call *call)
+{
+    call->shard.kind = SHARD_TYPING;
+    call->shard.answered = answered_typing;
+    return chat_call_conversation(call);
 }

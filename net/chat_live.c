@@ -101,3 +101,19 @@ size_t chat_live_encode(const struct event *event, uint8_t *out, size_t room)
     parley_assert(!w.out.failed);
     return json_writer_len(&w);
 }
+
+size_t chat_live_encode_typing(const struct id16 *conversation, struct span user,
+                               uint8_t out[CHAT_TYPING_JSON_BYTES])
+{
+    struct json_writer w = json_writer_of(out, CHAT_TYPING_JSON_BYTES);
+    json_open_object(&w);
+    json_key(&w, "type");
+    json_put_text(&w, "typing");
+    json_key(&w, "conversation");
+    chat_put_id16(&w, conversation);
+    json_key(&w, "user");
+    json_put_string(&w, user);
+    json_close_object(&w);
+    parley_assert(!w.out.failed);
+    return json_writer_len(&w);
+}

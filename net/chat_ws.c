@@ -219,11 +219,11 @@ static void answered(struct shard_request *shard)
 {
     struct send *send = shard->owner;
     struct chat_session *s = send->session;
-    bool receipt = shard->command.kind == COMMAND_RECEIPT;
+    bool sent = shard->kind == SHARD_COMMAND && shard->command.kind == COMMAND_SEND;
     if (shard->error)
-        chat_session_tell_error(s, shard->command.client_id, receipt ? &shard->command.conversation : NULL,
+        chat_session_tell_error(s, shard->command.client_id, sent ? NULL : &shard->command.conversation,
                                 shard->error);
-    else if (!receipt)
+    else if (sent)
         tell_ack(s, shard);
     memory_free(send);
     s->send_count--;
@@ -264,6 +264,10 @@ static int put_actor(struct chat_session *s, struct send *send, struct bytes_wri
     return 0;
 }
 
+/* Makes the command of a frame; `room` is for its texts. */
+typedef int fill_fn(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                    const struct json_field *f);
+
 static int fill_message(struct chat_session *s, struct send *send, struct bytes_writer *room,
                         const struct json_field *f)
 {
@@ -299,10 +303,16 @@ static int fill_receipt(struct chat_session *s, struct send *send, struct bytes_
     return 0;
 }
 
+static int fill_typing(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                       const struct json_field *f)
+{
+    (void)s, (void)room, (void)f;
+    send->shard.kind = SHARD_TYPING;
+    return 0;
+}
+
 /* Texts are copied behind the command: the shard may answer when the frame is gone. */
-static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len,
-                          int (*fill)(struct chat_session *, struct send *, struct bytes_writer *,
-                                      const struct json_field *))
+static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill)
 {
     if (s->leaving)
         return -PARLEY_ERR_CLOSING;
@@ -339,11 +349,12 @@ static void on_send(struct chat_session *s, const struct json_field *f, size_t t
             s, f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0}, NULL, err);
 }
 
-static void on_receipt(struct chat_session *s, const struct json_field *f, size_t text_len)
+/* What has no answer but an error. */
+static void on_quiet(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill)
 {
     struct id16 conversation;
     bool known = chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
-    int err = submit_command(s, f, text_len, fill_receipt);
+    int err = submit_command(s, f, text_len, fill);
     if (err)
         chat_session_tell_error(s, (struct span){0}, known ? &conversation : NULL, err);
 }
@@ -390,8 +401,10 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
         on_send(s, f, payload.len);
     else if (!err && chat_is(f[FIELD_TYPE].value.string, "resume"))
         on_resume(s, f);
+    else if (!err && chat_is(f[FIELD_TYPE].value.string, "typing"))
+        on_quiet(s, f, payload.len, fill_typing);
     else if (!err && chat_is(f[FIELD_TYPE].value.string, "receipt"))
-        on_receipt(s, f, payload.len);
+        on_quiet(s, f, payload.len, fill_receipt);
     else
         chat_session_tell_error(s, (struct span){0}, NULL, err ? err : -PARLEY_ERR_BAD_REQUEST);
 }

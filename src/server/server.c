@@ -115,6 +115,14 @@ static void on_applied(void *owner, const struct shard_effect *effect)
     live_publish(w->live, effect->event, effect->pages, effect->page_count, large, effect->session);
 }
 
+static void on_typing(void *owner, const struct shard_typing *typing)
+{
+    struct worker *w = owner;
+    uint8_t text[CHAT_TYPING_JSON_BYTES];
+    size_t len = chat_live_encode_typing(&typing->conversation, typing->user, text);
+    live_tell_page(w->live, &typing->conversation, typing->page, (struct span){text, len}, typing->session);
+}
+
 static void on_large_member(void *owner, const struct id16 *user, const struct id16 *conversation)
 {
     struct worker *w = owner;
@@ -225,6 +233,7 @@ static int open_shard(struct worker *w, uint32_t number)
         .owner = w,
         .wake = wake_worker,
         .on_applied = on_applied,
+        .on_typing = on_typing,
         .on_large_member = on_large_member,
         .on_fatal = on_shard_fatal};
     uint64_t began_ms = clock_monotonic_ms(clock_real());

@@ -303,6 +303,20 @@ void live_publish(struct live *l, const struct event *event, const struct page *
     batch_reset(&l->published);
 }
 
+void live_tell_page(struct live *l, const struct id16 *conversation, const struct page *page,
+                    struct span text, uint64_t session)
+{
+    if (atomic_load_explicit(&l->options.shared->count, memory_order_relaxed) == 0)
+        return;
+    struct live_message *m = NULL;
+    if (place_members(l, page->applied) == 0 && l->published.count)
+        m = live_message_passing(conversation, session, text);
+    if (m) /* without memory it is not told: it passes */
+        send_published(l, m, NULL);
+    live_message_release(&m);
+    batch_reset(&l->published);
+}
+
 void live_tell_large(struct live *l, const struct id16 *user, const struct id16 *conversation)
 {
     if (!directory_find(&l->directories[LIVE_USER], user))

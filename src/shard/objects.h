@@ -12,6 +12,8 @@
 
 #include "src/machine/machine.h"
 
+enum { OBJECT_TYPING_MAX = 2 };
+
 struct shard_request;
 
 struct object {
@@ -40,6 +42,10 @@ struct object {
     struct shard_request *queue, **queue_tail;
     bool pumping;
     struct object_given *given; /* dedup rows for the head of the queue */
+    /* Who was told to be writing last, and when. */
+    struct object_typing {
+        uint64_t tag, ms;
+    } typing[OBJECT_TYPING_MAX];
 };
 
 /* A dedup row that was read for a decision. */

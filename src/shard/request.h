@@ -21,7 +21,8 @@ enum shard_request_kind {
                            that is given -> page with that one message; NOT_FOUND */
     SHARD_CONVERSATION, /* -> summary */
     SHARD_MEMBERS,      /* one page of members, number `from_page` -> page of members, next_page */
-    SHARD_LIST,         /* the actor's conversations with an id above `list_after` -> page of list entries */
+    SHARD_TYPING, /* tells the members that the actor is writing; never logged, forgotten when nobody hears it */
+    SHARD_LIST, /* the actor's conversations with an id above `list_after` -> page of list entries */
     SHARD_LARGE, /* the same, but only large ones (src/shard/large_set.h): what a session follows; `list_next` */
     SHARD_PROFILE, /* of the user command.target -> page.entries is his name; NOT_FOUND when he never set one */
     SHARD_DERIVE   /* between shards only: `derive` -> page of entries, src/shard/derive.h */

@@ -29,6 +29,14 @@ struct shard_effect {
     uint64_t session; /* that asked for it, see struct shard_request */
 };
 
+/* Somebody is writing in a conversation of one page. Borrowed for the call. */
+struct shard_typing {
+    struct id16 conversation, user_hash;
+    struct span user;
+    const struct page *page;
+    uint64_t session; /* whose it is; it does not hear of itself */
+};
+
 struct shard_options {
     uint32_t number;
     const char *log_dir;
@@ -55,6 +63,8 @@ struct shard_options {
     void *owner;
     /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
     void (*on_applied)(void *owner, const struct shard_effect *effect);
+    /* May not submit. May be NULL. */
+    void (*on_typing)(void *owner, const struct shard_typing *typing);
     /* The user, of this shard, is now a member of a large conversation, of any shard. May not submit. May be NULL. */
     void (*on_large_member)(void *owner, const struct id16 *user, const struct id16 *conversation);
     /* From any thread: a turn is wanted, something is done. May be NULL. */

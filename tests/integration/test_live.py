@@ -313,6 +313,31 @@ def test_receipts_reach_the_others_and_ones_own_devices(server):
     asyncio.run(talk())
 
 
+def test_typing_is_told_once_in_a_while_and_never_kept(server):
+    ann, bob, eve = token(server, "ann"), token(server, "bob"), token(server, "eve")
+    c = create(server, ann, "typing", ["bob"])
+
+    async def talk():
+        anns, bobs = await on_both_cores(server, ann), await on_both_cores(server, bob)
+        for _ in range(20):
+            await anns[0].say(type="typing", conversation=c)
+        for s in anns[1:] + bobs:
+            assert await s.next() == {"type": "typing", "conversation": c, "user": "ann"}
+        await bobs[0].say(type="typing", conversation=c)
+        for s in anns + bobs[1:]:
+            assert (await s.next())["user"] == "bob"
+        assert requests.post(server.url + "/v1/conversations/%s/typing" % c, headers=ann, timeout=10).json() == {}
+        for s in anns + bobs:
+            await s.nothing(0.1)
+        outside = await on_both_cores(server, eve)
+        await outside[0].say(type="typing", conversation=c)
+        assert (await outside[0].next())["error"]["code"] == "not_member"
+        await close_all(anns + bobs + outside)
+
+    asyncio.run(talk())
+    assert history(server, ann, c)["messages"] == []
+
+
 def add_members(server, admin, c, numbers):
     """Eight at a time."""
     def add(some):
