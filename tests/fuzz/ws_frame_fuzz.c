@@ -3,7 +3,7 @@
 #include "tests/fuzz/ws_trace.h"
 
 static struct ws_trace mine, other;
-/* The frame that run() ended with had no mask, or perhaps not a whole head: wslay does not judge these. */
+/* The frame that run() ended with had no mask, or perhaps no byte behind its head: wslay does not judge these. */
 static bool wslay_is_milder;
 
 static uint32_t next_cut(uint32_t *seed)
@@ -20,7 +20,7 @@ static size_t feed(struct ws_parser *p, struct ws_message *m, struct span here, 
     struct ws_event e = {.kind = WS_EVENT_DATA};
     while (e.kind != WS_EVENT_NONE && *open) {
         size_t left = here.len - done;
-        wslay_is_milder = left < WS_HEAD_BYTES_MAX || !(copy[done + 1] & 0x80);
+        wslay_is_milder = left <= WS_HEAD_BYTES_MAX || !(copy[done + 1] & 0x80);
         size_t used = ws_parser_feed(p, copy + done, left, &e);
         parley_assert(used <= left);
         if (e.kind == WS_EVENT_NONE && !p->finished)
@@ -60,11 +60,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     size_t left = run(stream, seed, step, &other);
     parley_assert(run(stream, 0, 0, &mine) == left);
-    parley_assert(strcmp(mine.text, other.text) == 0);
+    ws_trace_agree(&mine, &other, WS_TRACE_BYTES);
     /* wslay looks into unfinished frames and does not know the codes 1012 to 1014. */
-    if (left || strstr(mine.text, "close 101") || (wslay_is_milder && strstr(mine.text, "fail 1002")))
+    if (left || strstr(mine.text, "close 101"))
         return 0;
     ws_oracle_run(true, stream, &other);
-    parley_assert(strcmp(mine.text, other.text) == 0);
+    bool milder = wslay_is_milder && strstr(mine.text, "fail");
+    ws_trace_agree(&mine, &other, milder ? mine.len - strlen("fail 1002 \n") : WS_TRACE_BYTES);
     return 0;
 }

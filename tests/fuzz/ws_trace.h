@@ -29,6 +29,15 @@ static inline void ws_trace_put(struct ws_trace *t, const char *kind, unsigned c
     t->len += (size_t)sprintf(t->text + t->len, "\n");
 }
 
+/* The first `len` bytes of both are the same. */
+static inline void ws_trace_agree(const struct ws_trace *mine, const struct ws_trace *other, size_t len)
+{
+    bool same = strncmp(mine->text, other->text, len) == 0;
+    if (!same)
+        fprintf(stderr, "-- mine\n%s-- other\n%s", mine->text, other->text);
+    parley_assert(same);
+}
+
 /* An event of ours; a fragment joins the others. */
 static inline void ws_trace_event(struct ws_trace *t, struct ws_message *m, const struct ws_event *e)
 {
