@@ -1,5 +1,6 @@
 /* storage/log_recover.h: a log of known records, whose disk the input damages: bytes changed, sectors zeroed, overwritten or
- * copied, files cut or gone. The log opens with a prefix of the records, all of them when the mark says so, and goes on; or it
+ * copied, files cut or gone. The log opens with a prefix of the records (of those that are kept), all when
+ * the mark says so, and goes on; or it
  * refuses and says where. With headers sealed anew (a forger who knows the salt) only its composure is asked for. */
 #include <stdio.h>
 
@@ -169,9 +170,13 @@ static int on_record(void *owner, uint64_t position, uint32_t events, struct spa
     return 0;
 }
 
+/* The number of the record behind the last. A first segment that is gone looks like one that was trimmed; whoever needs it
+ * compares log_start with his own position. */
 static uint32_t read_all(struct log *log, bool forged)
 {
     struct reading reading = {.forged = forged};
+    while (!forged && ledger[reading.n].position < log_start(log))
+        reading.n++;
     int err = log_read(log, log_start(log), log_end(log), on_record, &reading);
     parley_assert(err == 0 || forged);
     return reading.n;
