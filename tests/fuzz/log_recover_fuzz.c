@@ -107,15 +107,20 @@ static void overwrite(uint8_t *to, size_t room, struct span s)
         memcpy(to, s.data, s.len < room ? s.len : room);
 }
 
-/* True when the disk is not what any honest writer could have left. */
-static bool damage(struct sim_file *disk, struct bytes_reader *r)
+struct harm {
+    bool forged; /* sealed by somebody who knows the salt */
+    bool mark;   /* the newer of its slots may be gone: then the older one speaks, of less */
+};
+
+static void damage(struct sim_file *disk, struct bytes_reader *r, struct harm *harm)
 {
     uint32_t kind = fuzz_below(r, DAMAGE_COUNT);
     const char *path = sim_file_find(disk, fuzz_below(r, 4) ? ".seg" : "mark", fuzz_below(r, 4));
     uint64_t len, at = bytes_get_u16(r);
     uint8_t *data, value = bytes_get_u8(r);
     if (!path || !sim_file_bytes(disk, path, &data, &len) || at >= len)
-        return false;
+        return;
+    harm->mark = harm->mark || strstr(path, "mark");
     size_t sector = at / LOG_BLOCK_ALIGN * LOG_BLOCK_ALIGN, room = (size_t)len - sector;
     size_t whole = room < LOG_BLOCK_ALIGN ? room : (size_t)LOG_BLOCK_ALIGN;
     switch (kind) {
@@ -145,9 +150,9 @@ static bool damage(struct sim_file *disk, struct bytes_reader *r)
     case SEAL:
         if (strstr(path, ".seg") && whole == LOG_BLOCK_ALIGN)
             seal_header(data + sector, (uint32_t)strtoul(strrchr(path, '/') + 1 + NAME_HEX, NULL, 16));
-        return true;
+        harm->forged = true;
+        break;
     }
-    return false;
 }
 
 /* -- what is there */
@@ -201,20 +206,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct bytes_reader r = bytes_reader_of(data, len);
     struct log_report report;
     struct log *log = NULL;
-    bool forged = false, cut = bytes_get_u8(&r) & 1;
+    struct harm harm = {0};
+    bool cut = bytes_get_u8(&r) & 1;
     if (!marked)
         make_logs();
     struct sim_file *disk = sim_file_clone(cut ? unmarked : marked);
     for (int i = 0; i < DAMAGE_MAX && r.at < r.end; i++)
-        forged = damage(disk, &r) || forged;
+        damage(disk, &r, &harm);
     int err = open_log(disk, &report, &log);
     if (err) {
         parley_assert(err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_LOST);
         parley_assert(report.text[0] && report.file[0] && memchr(report.text, 0, sizeof report.text));
-    } else if (forged) {
+    } else if (harm.forged) {
         (void)read_all(log, true);
     } else {
-        parley_assert(cut || log_end(log) == full_end);
+        parley_assert(log_end(log) >= report.mark && (cut || harm.mark || log_end(log) == full_end));
         go_on(disk, &log);
     }
     log_close(&log);
