@@ -121,7 +121,7 @@ static void damage(struct sim_file *disk, struct bytes_reader *r, struct harm *h
     if (!path || !sim_file_bytes(disk, path, &data, &len) || at >= len)
         return;
     harm->mark = harm->mark || strstr(path, "mark");
-    size_t sector = at / LOG_BLOCK_ALIGN * LOG_BLOCK_ALIGN, room = (size_t)len - sector;
+    size_t sector = at / LOG_BLOCK_ALIGN * LOG_BLOCK_ALIGN, room = (size_t)len - sector, from;
     size_t whole = room < LOG_BLOCK_ALIGN ? room : (size_t)LOG_BLOCK_ALIGN;
     switch (kind) {
     case XOR:
@@ -134,7 +134,8 @@ static void damage(struct sim_file *disk, struct bytes_reader *r, struct harm *h
         overwrite(data + sector, room, bytes_get_span(r));
         break;
     case COPY: /* a sector of the same file, where it does not belong */
-        memmove(data + sector, data + (size_t)value * LOG_BLOCK_ALIGN % len, room < LOG_BLOCK_ALIGN ? 0 : LOG_BLOCK_ALIGN);
+        from = (size_t)value * LOG_BLOCK_ALIGN % (size_t)len;
+        memmove(data + sector, data + from, len - from < whole ? (size_t)len - from : whole);
         break;
     case TRUNCATE:
         sim_file_truncate(disk, path, at);
