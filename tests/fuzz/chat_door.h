@@ -21,7 +21,13 @@
 #include "src/session/live.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { DOOR_NOW_MS = 1000000, DOOR_BODY_BYTES_MAX = 1 << 14, DOOR_ANSWER_BYTES = 1 << 20, DOOR_TURNS = 4, DOOR_HELD_MAX = 4096 };
+enum {
+    DOOR_NOW_MS = 1000000,
+    DOOR_BODY_BYTES_MAX = 1 << 14,
+    DOOR_ANSWER_BYTES = 1 << 20,
+    DOOR_TURNS = 4,
+    DOOR_HELD_MAX = 4096
+};
 
 struct chat_door {
     h2o_loop_t *loop;
@@ -31,8 +37,8 @@ struct chat_door {
     struct live *live;
     char token[2][JWT_TOKEN_BYTES_MAX + 1]; /* a user's, a service's */
     int client;
-    uint8_t value;  /* what shards answer */
-    bool hold;      /* not at once */
+    uint8_t value; /* what shards answer */
+    bool hold;     /* not at once */
     uint32_t asked, held_count;
     struct shard_request *held[DOOR_HELD_MAX];
     char answer[DOOR_ANSWER_BYTES];
@@ -65,7 +71,8 @@ static inline void chat_door_fill_messages(struct shard_request *r, uint32_t cou
         err = chunk_append(chunk, &m);
     }
     parley_assert(err == 0);
-    r->page = (struct shard_page){.entries = chunk->bytes, .len = chunk->len, .count = count, .older = r->history.limit & 1};
+    r->page = (struct shard_page){
+        .entries = chunk->bytes, .len = chunk->len, .count = count, .older = r->history.limit & 1};
     chunk->bytes = NULL;
     chunk_destroy(&chunk);
 }
@@ -88,7 +95,8 @@ static inline void chat_door_fill_entries(struct shard_request *r, uint32_t coun
         }
     }
     member_clear(&member);
-    r->page = (struct shard_page){.entries = w.start, .len = bytes_writer_len(&w), .count = count, .newer = count & 1};
+    r->page = (struct shard_page){
+        .entries = w.start, .len = bytes_writer_len(&w), .count = count, .newer = count & 1};
 }
 
 static inline void chat_door_fill(struct shard_request *r)
@@ -107,12 +115,14 @@ static inline void chat_door_fill(struct shard_request *r)
         chat_door_fill_entries(r, count);
         break;
     case SHARD_CONVERSATION:
-        r->summary = (struct conversation_summary){.type = CONVERSATION_GROUP, .role = ROLE_OWNER, .members = 1, .page_count = 1};
+        r->summary = (struct conversation_summary){
+            .type = CONVERSATION_GROUP, .role = ROLE_OWNER, .members = 1, .page_count = 1};
         r->summary.title_len = TITLE_BYTES_MAX;
         memset(r->summary.title, 1, TITLE_BYTES_MAX);
         break;
     case SHARD_PROFILE:
-        r->page = (struct shard_page){.entries = memory_zalloc(DISPLAY_NAME_BYTES_MAX), .len = DISPLAY_NAME_BYTES_MAX, .count = 1};
+        r->page = (struct shard_page){
+            .entries = memory_zalloc(DISPLAY_NAME_BYTES_MAX), .len = DISPLAY_NAME_BYTES_MAX, .count = 1};
         parley_assert(r->page.entries);
         break;
     case SHARD_DERIVE:
@@ -136,7 +146,8 @@ static inline void chat_door_check(const struct shard_request *r)
     parley_assert(c->actor.len > 0 && memcmp(&hash, &c->actor_hash, sizeof hash) == 0);
     hash = chat_door_hash(NULL, c->target.data, c->target.len);
     parley_assert(c->target.len == 0 || memcmp(&hash, &c->target_hash, sizeof hash) == 0);
-    parley_assert(utf8_valid(c->client_id) && utf8_valid(c->title) && utf8_valid(c->target) && utf8_valid(c->body));
+    parley_assert(utf8_valid(c->client_id) && utf8_valid(c->title) && utf8_valid(c->target) &&
+                  utf8_valid(c->body));
     parley_assert(utf8_valid(c->content_type) && utf8_valid(c->display_name) && utf8_valid(c->device));
     for (uint32_t i = 0; i < c->member_count; i++) {
         hash = chat_door_hash(NULL, c->members[i].user.data, c->members[i].user.len);
@@ -207,7 +218,8 @@ static inline void chat_door_open(void)
     signal(SIGPIPE, SIG_IGN);
     int err = jwt_key_hs256(&key, secret, sizeof secret - 1);
     for (int i = 0; i < 2 && !err; i++) {
-        struct jwt_claims claims = {.exp_s = DOOR_NOW_MS, .sub_len = 3, .sub = "ann", .device_len = 1, .device = "d"};
+        struct jwt_claims claims = {
+            .exp_s = DOOR_NOW_MS, .sub_len = 3, .sub = "ann", .device_len = 1, .device = "d"};
         size_t len = 0;
         if (i == 1)
             claims.scope_len = 7, memcpy(claims.scope, "service", 7);
@@ -271,7 +283,8 @@ static inline struct span chat_door_read(void)
     ssize_t n;
     door.answer_len = 0;
     chat_door_turn();
-    while ((n = recv(door.client, door.answer + door.answer_len, sizeof door.answer - 1 - door.answer_len, 0)) > 0) {
+    while ((n = recv(door.client, door.answer + door.answer_len, sizeof door.answer - 1 - door.answer_len,
+                     0)) > 0) {
         door.answer_len += (size_t)n;
         chat_door_turn();
     }

@@ -15,7 +15,8 @@ static size_t check_answer(const char *text, size_t len, bool has_body)
     parley_assert(declared && declared < body);
     body += 4;
     bool early = strcmp(body, "Bad Request") == 0; /* libh2o's own words, for what it cannot parse at all */
-    size_t body_len = has_body || early ? strtoul(declared + 16, NULL, 10) : 0, head_len = (size_t)(body - text);
+    size_t body_len = has_body || early ? strtoul(declared + 16, NULL, 10) : 0,
+           head_len = (size_t)(body - text);
     parley_assert(body_len <= len - head_len);
     if (body_len && !early) {
         json_t *tree = json_loadb(body, body_len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
@@ -31,8 +32,10 @@ static void ask(uint8_t how, struct span method, struct span target, struct span
     size_t room = method.len + target.len + body.len + JWT_TOKEN_BYTES_MAX + 256;
     char *text = malloc(room);
     parley_assert(text);
-    int len = snprintf(text, room, "%.*s %.*s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %zu\r\n\r\n",
-                       (int)method.len, method.data, (int)target.len, target.data, door.token[how & HOW_SERVICE], body.len);
+    int len = snprintf(
+        text, room,
+        "%.*s %.*s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %zu\r\n\r\n",
+        (int)method.len, method.data, (int)target.len, target.data, door.token[how & HOW_SERVICE], body.len);
     if (body.len)
         memcpy(text + len, body.data, body.len);
     door.hold = how & (HOW_HOLD | HOW_LEAVE);
@@ -43,7 +46,8 @@ static void ask(uint8_t how, struct span method, struct span target, struct span
 static void run_request(uint8_t how, struct bytes_reader *r)
 {
     struct span method = fuzz_until(r, ' '), target = fuzz_until(r, '\n'), body = fuzz_rest(r);
-    if (body.len > DOOR_BODY_BYTES_MAX || target.len > TARGET_BYTES_MAX || memchr(method.data ? (const char *)method.data : "", 0, method.len) ||
+    if (body.len > DOOR_BODY_BYTES_MAX || target.len > TARGET_BYTES_MAX ||
+        memchr(method.data ? (const char *)method.data : "", 0, method.len) ||
         (target.len && memchr(target.data, 0, target.len)))
         return;
     ask(how, method, target, body);

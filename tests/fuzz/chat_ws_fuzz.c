@@ -15,7 +15,8 @@ static void open_session(uint8_t how)
     char text[JWT_TOKEN_BYTES_MAX + 512];
     int len = snprintf(text, sizeof text,
                        "GET /v1/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nUpgrade: websocket\r\n"
-                       "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                       "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+                       "dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
                        door.token[how & HOW_SERVICE]);
     chat_door_send((struct span){(uint8_t *)text, (size_t)len});
 }
@@ -24,7 +25,8 @@ static void open_session(uint8_t how)
 static void check_frame(struct span frame, uint32_t *answers)
 {
     static const char *const types[] = {"hello", "ack", "error", "message", "resumed", "event", "lag"};
-    json_t *tree = json_loadb((const char *)frame.data, frame.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    json_t *tree =
+        json_loadb((const char *)frame.data, frame.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     const char *type = json_string_value(json_object_get(tree, "type"));
     bool known = false;
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(types) && type; i++)

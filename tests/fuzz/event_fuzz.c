@@ -12,7 +12,8 @@ static void check(const struct event *e, struct span encoded)
     struct bytes_writer w = bytes_writer_of(again, room);
     event_encode(&w, e);
     parley_assert(!w.failed && fuzz_same(encoded, (struct span){again, bytes_writer_len(&w)}));
-    parley_assert(utf8_valid(e->actor) && utf8_valid(e->client_id) && utf8_valid(e->title) && utf8_valid(e->target));
+    parley_assert(utf8_valid(e->actor) && utf8_valid(e->client_id) && utf8_valid(e->title) &&
+                  utf8_valid(e->target));
     parley_assert(!event_body_is_text(e->content_type) || utf8_valid(e->body));
     free(again);
 }

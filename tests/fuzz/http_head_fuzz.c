@@ -22,7 +22,8 @@ static void check_with_h2o(const uint8_t *data, size_t len, const struct http_he
     size_t count = HEADERS_MAX, method_len, path_len;
     const char *method, *path;
     int minor;
-    int used = phr_parse_request((const char *)data, len, &method, &method_len, &path, &path_len, &minor, headers, &count, 0);
+    int used = phr_parse_request((const char *)data, len, &method, &method_len, &path, &path_len, &minor,
+                                 headers, &count, 0);
     parley_assert(used > 0 && (size_t)used == head->head_bytes);
     parley_assert(count == head->field_count && minor == head->http_1_1);
     parley_assert(fuzz_same(head->method, (struct span){(const uint8_t *)method, method_len}));

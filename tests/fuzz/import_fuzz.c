@@ -27,7 +27,10 @@ static int file_of(struct span bytes)
 
 static size_t pack(struct span s, uint8_t *out)
 {
-    z_stream z = {.next_in = (uint8_t *)(uintptr_t)s.data, .avail_in = (uInt)s.len, .next_out = out, .avail_out = PACKED_BYTES_MAX};
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)s.data,
+                  .avail_in = (uInt)s.len,
+                  .next_out = out,
+                  .avail_out = PACKED_BYTES_MAX};
     int err = deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
     parley_assert(err == Z_OK && deflate(&z, Z_FINISH) == Z_STREAM_END);
     deflateEnd(&z);
@@ -42,13 +45,16 @@ static size_t text_len(const json_t *tree, const char *name)
 /* What import_line.h says of a line, by jansson; the time apart. */
 static bool line_good(struct span line)
 {
-    json_t *tree = json_loadb((const char *)line.data, line.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, NULL);
+    json_t *tree =
+        json_loadb((const char *)line.data, line.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, NULL);
     size_t sender = text_len(tree, "sender");
-    bool good = text_len(tree, "conversation") > 0 && sender > 0 && sender <= IMPORT_SENDER_BYTES_MAX && text_len(tree, "text") > 0;
+    bool good = text_len(tree, "conversation") > 0 && sender > 0 && sender <= IMPORT_SENDER_BYTES_MAX &&
+                text_len(tree, "text") > 0;
     const json_t *time = json_object_get(tree, "time");
     uint64_t ms;
     struct span text = {(const uint8_t *)json_string_value(time), json_string_length(time)};
-    good = good && (!time || json_is_null(time) || (json_is_string(time) && import_line_time(text, &ms) == 0));
+    good =
+        good && (!time || json_is_null(time) || (json_is_string(time) && import_line_time(text, &ms) == 0));
     json_decref(tree);
     return good;
 }
@@ -67,7 +73,8 @@ static int read_plan(struct span file, bool strict, struct import_plan *plan)
 {
     struct progress progress;
     int fd = file_of(file);
-    struct plan_source source = {.name = "fuzz", .fd = fd, .bytes = file.len, .strict = strict, .stopped = never};
+    struct plan_source source = {
+        .name = "fuzz", .fd = fd, .bytes = file.len, .strict = strict, .stopped = never};
     progress_begin(&progress, "messages", true);
     int err = import_plan_read(plan, &source, &progress);
     close(fd);
@@ -81,9 +88,13 @@ static void check_plan(const struct import_plan *plan)
     for (uint32_t i = 0; i < plan->conversations.count; i++) {
         const struct plan_conversation *c = &plan->list[i];
         members += c->member_count;
-        parley_assert(names_find(&plan->conversations, plan->conversations.list[i]) == i && c->member_count > 0);
-        for (uint32_t n = 0; n < c->member_count; n++)
+        parley_assert(names_find(&plan->conversations, plan->conversations.list[i]) == i &&
+                      c->member_count > 0);
+        for (uint32_t n = 0; n < c->member_count; n++) {
             parley_assert(c->members[n] < plan->people.count);
+            for (uint32_t before = 0; before < n; before++) /* each once */
+                parley_assert(c->members[before] != c->members[n]);
+        }
     }
     parley_assert(members == plan->pair_count && members <= plan->good);
 }

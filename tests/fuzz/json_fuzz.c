@@ -96,9 +96,9 @@ static void check_refusal(int err, struct span text, const json_t *tree)
     parley_assert(err == -PARLEY_ERR_BAD_REQUEST);
     json_t *s = json_object_get(tree, "s"), *i = json_object_get(tree, "i"), *b = json_object_get(tree, "b");
     json_t *a = json_object_get(tree, "a"), *o = json_object_get(tree, "o");
-    bool fits = json_is_object(tree) && (!s || json_is_string(s) || json_is_null(s)) && (!i || json_is_null(i)) &&
-                (!b || json_is_boolean(b) || json_is_null(b)) && (!a || json_is_null(a)) &&
-                (!o || json_is_object(o) || json_is_null(o));
+    bool fits = json_is_object(tree) && (!s || json_is_string(s) || json_is_null(s)) &&
+                (!i || json_is_null(i)) && (!b || json_is_boolean(b) || json_is_null(b)) &&
+                (!a || json_is_null(a)) && (!o || json_is_object(o) || json_is_null(o));
     parley_assert(!fits);
 }
 
@@ -129,11 +129,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         parley_assert(err < 0);
         return 0;
     }
-    json_t *tree = json_loadb((const char *)data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &why);
+    json_t *tree = json_loadb((const char *)data, len,
+                              JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &why);
     if (tree)
         check_tree(err, text, fields, tree);
     else if (json_error_code(&why) != json_error_numeric_overflow) /* nobody may have asked for that number */
-        parley_assert(err == -PARLEY_ERR_BAD_JSON || err == -PARLEY_ERR_BAD_UTF8 || err == -PARLEY_ERR_TOO_LARGE);
+        parley_assert(err == -PARLEY_ERR_BAD_JSON || err == -PARLEY_ERR_BAD_UTF8 ||
+                      err == -PARLEY_ERR_TOO_LARGE);
     json_decref(tree);
     return 0;
 }

@@ -7,7 +7,14 @@
 #include "src/base/error.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { NOW_MS = 1000000, MODE_RAW = 0, MODE_SIGNED, MODE_MINTED, MODE_COUNT, BASE64URL = sodium_base64_VARIANT_URLSAFE_NO_PADDING };
+enum {
+    NOW_MS = 1000000,
+    MODE_RAW = 0,
+    MODE_SIGNED,
+    MODE_MINTED,
+    MODE_COUNT,
+    BASE64URL = sodium_base64_VARIANT_URLSAFE_NO_PADDING
+};
 
 static struct json_reader *reader;
 static struct jwt_key key;
@@ -38,7 +45,8 @@ static bool claim_is(const json_t *tree, const char *name, const char *text, siz
 static void check_claims(const struct jwt_claims *c, struct span payload)
 {
     json_t *tree = json_loadb((const char *)payload.data, payload.len, JSON_REJECT_DUPLICATES, NULL);
-    parley_assert(!tree || claim_is(tree, "sub", c->sub, c->sub_len)); /* a number may be too large for jansson */
+    parley_assert(!tree ||
+                  claim_is(tree, "sub", c->sub, c->sub_len)); /* a number may be too large for jansson */
     parley_assert(!tree || claim_is(tree, "device", c->device, c->device_len));
     parley_assert(!tree || claim_is(tree, "scope", c->scope, c->scope_len));
     parley_assert(!tree || json_integer_value(json_object_get(tree, "exp")) == (json_int_t)c->exp_s);

@@ -17,7 +17,8 @@ static void put_u32(uint8_t *at, uint32_t v)
 /* A writer that wrote nonsense. */
 static void seal_as_it_is(uint8_t *block, size_t len)
 {
-    put_u32(block + PAYLOAD_CRC_OFFSET, crc32c(0, block + LOG_BLOCK_HEADER_BYTES, len - LOG_BLOCK_HEADER_BYTES));
+    put_u32(block + PAYLOAD_CRC_OFFSET,
+            crc32c(0, block + LOG_BLOCK_HEADER_BYTES, len - LOG_BLOCK_HEADER_BYTES));
     put_u32(block + HEADER_CRC_OFFSET, crc32c(SALT, block, HEADER_CRC_OFFSET));
 }
 
@@ -56,8 +57,8 @@ static void check_block(struct span bytes, bool sealed)
     int err = log_block_get_header(block, SALT, &header);
     parley_assert(err == 0 || err == -PARLEY_ERR_CORRUPT);
     /* Recovery looks for room before it reads on. */
-    if (err == 0 && log_block_padded_bytes(header.payload_bytes) <= len && log_block_check_payload(block, &header) == 0 &&
-        log_block_check_records(block, &header) == 0)
+    if (err == 0 && log_block_padded_bytes(header.payload_bytes) <= len &&
+        log_block_check_payload(block, &header) == 0 && log_block_check_records(block, &header) == 0)
         check_records(block, header);
     free(block);
 }

@@ -6,8 +6,25 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/machine_world.h"
 
-enum { ACTORS = 6, USERS = 256, CLIENTS = 12, FACTS_MAX = 1024, STEPS_MAX = 200, CROWD = 24, HOUR_MS = 3600000 };
-enum { STEP_COMMAND, STEP_RETRY = 6, STEP_CROWD, STEP_COMMIT, STEP_WRITE_BACK, STEP_CRASH, STEP_CLOCK, STEP_COUNT };
+enum {
+    ACTORS = 6,
+    USERS = 256,
+    CLIENTS = 12,
+    FACTS_MAX = 1024,
+    STEPS_MAX = 200,
+    CROWD = 24,
+    HOUR_MS = 3600000
+};
+enum {
+    STEP_COMMAND,
+    STEP_RETRY = 6,
+    STEP_CROWD,
+    STEP_COMMIT,
+    STEP_WRITE_BACK,
+    STEP_CRASH,
+    STEP_CLOCK,
+    STEP_COUNT
+};
 
 /* A command, as small as it can be told. */
 struct deed {
@@ -45,7 +62,8 @@ struct answer {
 
 static bool same_deed(const struct deed *a, const struct deed *b)
 {
-    return a->kind == b->kind && a->type == b->type && a->target == b->target && a->role == b->role && a->body == b->body;
+    return a->kind == b->kind && a->type == b->type && a->target == b->target && a->role == b->role &&
+           a->body == b->body;
 }
 
 static void join(struct people *p, unsigned user, unsigned role, uint64_t id)
@@ -108,7 +126,8 @@ static int judge_add(const struct people *p, const struct deed *d)
 
 static int judge_remove(const struct people *p, const struct deed *d)
 {
-    unsigned actor = p->in[d->actor] ? p->role[d->actor] : 0, target = p->in[d->target] ? p->role[d->target] : 0;
+    unsigned actor = p->in[d->actor] ? p->role[d->actor] : 0,
+             target = p->in[d->target] ? p->role[d->target] : 0;
     if (!d->service && !actor)
         return -PARLEY_ERR_NOT_MEMBER;
     if (!target)
@@ -146,7 +165,9 @@ static int judge(const struct people *p, const struct deed *d)
     }
     if (p->type == CONVERSATION_DIRECT)
         return -PARLEY_ERR_FORBIDDEN;
-    return d->kind == COMMAND_ADD ? judge_add(p, d) : d->kind == COMMAND_REMOVE ? judge_remove(p, d) : judge_role(p, d);
+    return d->kind == COMMAND_ADD      ? judge_add(p, d)
+           : d->kind == COMMAND_REMOVE ? judge_remove(p, d)
+                                       : judge_role(p, d);
 }
 
 static struct answer expected(const struct model *m, const struct deed *d)
@@ -155,7 +176,8 @@ static struct answer expected(const struct model *m, const struct deed *d)
     struct answer conflict = {.error = -PARLEY_ERR_CONFLICT};
     if (d->kind == COMMAND_CREATE && p->exists) {
         const struct deed *first = &m->facts[0].deed;
-        return p->type == CONVERSATION_DIRECT || same_deed(first, d) ? (struct answer){.id = p->created} : conflict;
+        return p->type == CONVERSATION_DIRECT || same_deed(first, d) ? (struct answer){.id = p->created}
+                                                                     : conflict;
     }
     for (uint32_t i = 0; i < m->count; i++) {
         const struct fact *f = &m->facts[i];
@@ -223,7 +245,9 @@ static void run_deed(struct world *w, struct model *m, const struct deed *d, uin
         return;
     struct answer want = expected(m, d);
     struct verdict had = ask(w, d);
-    parley_assert(had.kind == (want.error ? VERDICT_REFUSED : want.accepted ? VERDICT_EVENTS : VERDICT_DUPLICATE));
+    parley_assert(had.kind == (want.error      ? VERDICT_REFUSED
+                               : want.accepted ? VERDICT_EVENTS
+                                               : VERDICT_DUPLICATE));
     parley_assert(had.error == want.error);
     if (want.error)
         return;
@@ -285,7 +309,8 @@ static void check_messages(struct world *w, const struct model *m)
 
 static struct deed take_deed(struct bytes_reader *r)
 {
-    static const uint8_t kinds[] = {COMMAND_SEND, COMMAND_ADD, COMMAND_REMOVE, COMMAND_ROLE, COMMAND_SEND, COMMAND_CREATE};
+    static const uint8_t kinds[] = {COMMAND_SEND, COMMAND_ADD,  COMMAND_REMOVE,
+                                    COMMAND_ROLE, COMMAND_SEND, COMMAND_CREATE};
     struct deed d = {.kind = kinds[fuzz_below(r, PARLEY_ARRAY_COUNT(kinds))]};
     uint8_t who = bytes_get_u8(r), what = bytes_get_u8(r);
     d.actor = who % ACTORS;
@@ -317,7 +342,8 @@ static void add_crowd(struct run *run)
 {
     for (unsigned i = 0; i < CROWD && ACTORS + 2 + run->crowd < USERS; i++, run->crowd++) {
         unsigned user = ACTORS + 2 + run->crowd;
-        struct deed d = {.kind = COMMAND_ADD, .service = true, .target = (uint8_t)user, .client = (uint8_t)user};
+        struct deed d = {
+            .kind = COMMAND_ADD, .service = true, .target = (uint8_t)user, .client = (uint8_t)user};
         run_deed(run->w, run->m, &d, &run->last_id);
     }
 }

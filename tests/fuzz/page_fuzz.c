@@ -23,7 +23,8 @@ static void check_intervals(const struct member *m)
 {
     const struct member_interval *spans = member_intervals(m);
     for (uint32_t i = 0; i < m->interval_count; i++)
-        parley_assert(member_covers(m, spans[i].joined) && member_covers(m, spans[i].left ? spans[i].left : UINT64_MAX));
+        parley_assert(member_covers(m, spans[i].joined) &&
+                      member_covers(m, spans[i].left ? spans[i].left : UINT64_MAX));
 }
 
 static void check_members(const struct page_members *members)

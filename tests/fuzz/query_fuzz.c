@@ -50,7 +50,8 @@ static void check_path(struct span path)
         if (had.count == 0)
             spelled[len++] = '/';
         scratch = scratch_of(&room_again, len);
-        parley_assert(query_path((struct span){spelled, len}, &scratch, &again) == 0 && again.count == had.count);
+        parley_assert(query_path((struct span){spelled, len}, &scratch, &again) == 0 &&
+                      again.count == had.count);
         for (size_t i = 0; i < had.count; i++)
             parley_assert(fuzz_same(had.segments[i], again.segments[i]));
         free(room_again);

@@ -6,7 +6,16 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/sim/sim_store.h"
 
-enum { LOAD_CONVERSATION, LOAD_PAGE, LOAD_USER, LOAD_POSITION, LOAD_OFFSET, LOAD_MEMBERSHIPS, LOAD_KEY, LOAD_COUNT };
+enum {
+    LOAD_CONVERSATION,
+    LOAD_PAGE,
+    LOAD_USER,
+    LOAD_POSITION,
+    LOAD_OFFSET,
+    LOAD_MEMBERSHIPS,
+    LOAD_KEY,
+    LOAD_COUNT
+};
 enum { PAGE_NUMBER = 3, SOURCE = 5, KEY_BYTES_MAX = 32 };
 
 static const struct id16 id = {{1, 2, 3}};
@@ -52,7 +61,8 @@ static struct span take_row(struct bytes_reader *r)
     return bytes_get_raw(r, len < left ? len : left);
 }
 
-static void put(struct store_batch *batch, enum store_family family, uint64_t first_id, const void *key, size_t len, struct span row)
+static void put(struct store_batch *batch, enum store_family family, uint64_t first_id, const void *key,
+                size_t len, struct span row)
 {
     uint32_t month = family >= STORE_FIXED_COUNT ? snowflake_month(first_id) : 0;
     store_batch_put(batch, (struct store_key){family, month, {key, len}}, row);

@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         parley_assert(user_find(user, &user->applied.commands[i].fingerprint));
     if (event_decode(&r, &event) == 0 && event.kind == EVENT_PROFILE && user->position < UINT64_MAX) {
         user_apply(user, &event, user->position + 1);
-        parley_assert(fuzz_same(user_name(user), event.display_name) && user_find(user, &event.fingerprint)->id == event.id);
+        parley_assert(fuzz_same(user_name(user), event.display_name) &&
+                      user_find(user, &event.fingerprint)->id == event.id);
         err = user_decode(&hash, encode(user, room), &again);
         parley_assert(err == 0);
         user_destroy(&again);

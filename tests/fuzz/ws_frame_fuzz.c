@@ -13,7 +13,8 @@ static uint32_t next_cut(uint32_t *seed)
 }
 
 /* Feeds what lies at `at`, until the parser wants more. Returns the bytes taken; *open turns false at a failure. */
-static size_t feed(struct ws_parser *p, struct ws_message *m, struct span here, struct ws_trace *t, bool *open)
+static size_t feed(struct ws_parser *p, struct ws_message *m, struct span here, struct ws_trace *t,
+                   bool *open)
 {
     uint8_t *copy = fuzz_copy(here);
     size_t done = 0;

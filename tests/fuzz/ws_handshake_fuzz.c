@@ -49,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     h.version = fuzz_until(&r, '\n');
     h.key = fuzz_until(&r, '\n');
     int choice = ws_handshake_choose(h.upgrade, ours, PARLEY_ARRAY_COUNT(ours));
-    parley_assert(choice < (int)PARLEY_ARRAY_COUNT(ours) && (choice < 0 || list_has(h.upgrade, ours[choice])));
+    parley_assert(choice < (int)PARLEY_ARRAY_COUNT(ours) &&
+                  (choice < 0 || list_has(h.upgrade, ours[choice])));
     bool good = ws_handshake_check(&h, accept) == 0;
     bool asked = h.http_1_1 && !h.repeated && fuzz_is(h.method, "GET") && list_has(h.upgrade, "websocket") &&
                  list_has(h.connection, "upgrade");

@@ -20,7 +20,8 @@ struct ws_trace {
     size_t len;
 };
 
-static inline void ws_trace_put(struct ws_trace *t, const char *kind, unsigned code, const uint8_t *data, size_t len)
+static inline void ws_trace_put(struct ws_trace *t, const char *kind, unsigned code, const uint8_t *data,
+                                size_t len)
 {
     parley_assert(t->len + 2 * len + 64 < WS_TRACE_BYTES);
     t->len += (size_t)sprintf(t->text + t->len, "%s %u ", kind, code);
@@ -41,8 +42,10 @@ static inline void ws_trace_agree(const struct ws_trace *mine, const struct ws_t
 /* An event of ours; a fragment joins the others. */
 static inline void ws_trace_event(struct ws_trace *t, struct ws_message *m, const struct ws_event *e)
 {
-    static const char *const kinds[] = {
-        [WS_EVENT_PING] = "ping", [WS_EVENT_PONG] = "pong", [WS_EVENT_CLOSE] = "close", [WS_EVENT_FAIL] = "fail"};
+    static const char *const kinds[] = {[WS_EVENT_PING] = "ping",
+                                        [WS_EVENT_PONG] = "pong",
+                                        [WS_EVENT_CLOSE] = "close",
+                                        [WS_EVENT_FAIL] = "fail"};
     struct span whole = {0};
     bool complete = false;
     if (e->kind == WS_EVENT_NONE)
@@ -64,7 +67,8 @@ struct ws_oracle {
     struct ws_trace *trace;
 };
 
-static inline ssize_t ws_oracle_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, int flags, void *user)
+static inline ssize_t ws_oracle_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, int flags,
+                                     void *user)
 {
     struct ws_oracle *o = user;
     size_t n = len < o->left.len ? len : o->left.len;
@@ -78,7 +82,8 @@ static inline ssize_t ws_oracle_recv(wslay_event_context_ptr ctx, uint8_t *buf, 
     return (ssize_t)n;
 }
 
-static inline ssize_t ws_oracle_send(wslay_event_context_ptr ctx, const uint8_t *data, size_t len, int flags, void *user)
+static inline ssize_t ws_oracle_send(wslay_event_context_ptr ctx, const uint8_t *data, size_t len, int flags,
+                                     void *user)
 {
     (void)ctx, (void)flags, (void)data, (void)user;
     return (ssize_t)len;
@@ -92,7 +97,8 @@ static inline int ws_oracle_mask(wslay_event_context_ptr ctx, uint8_t *buf, size
     return 0;
 }
 
-static inline void ws_oracle_message(wslay_event_context_ptr ctx, const struct wslay_event_on_msg_recv_arg *a, void *user)
+static inline void ws_oracle_message(wslay_event_context_ptr ctx, const struct wslay_event_on_msg_recv_arg *a,
+                                     void *user)
 {
     static const char *const kinds[] = {
         [WS_TEXT] = "text", [WS_BINARY] = "binary", [WS_PING] = "ping", [WS_PONG] = "pong"};
@@ -127,7 +133,9 @@ static inline void ws_oracle_run(bool server, struct span stream, struct ws_trac
     if (!wslay_event_get_close_received(ctx) && !wslay_event_get_read_enabled(ctx)) {
         (void)wslay_event_send(ctx);
         /* It sends no close for what its frame layer refuses. */
-        ws_trace_put(t, "fail", err == WSLAY_ERR_CALLBACK_FAILURE ? 1002 : wslay_event_get_status_code_sent(ctx), NULL, 0);
+        ws_trace_put(t, "fail",
+                     err == WSLAY_ERR_CALLBACK_FAILURE ? 1002 : wslay_event_get_status_code_sent(ctx), NULL,
+                     0);
     }
     wslay_event_context_free(ctx);
 }
