@@ -237,9 +237,8 @@ int jwt_mint(const struct jwt_key *key, const struct jwt_claims *claims, char ou
     parley_assert(key->can_mint);
     if (claims->sub_len == 0 || claims->sub_len > JWT_SUB_BYTES_MAX ||
         claims->device_len > JWT_DEVICE_BYTES_MAX || claims->scope_len > JWT_SCOPE_BYTES_MAX ||
-        claims->exp_s > INT64_MAX || claims->nbf_s > INT64_MAX ||
-        !text_valid(claims->sub, claims->sub_len) || !text_valid(claims->device, claims->device_len) ||
-        !text_valid(claims->scope, claims->scope_len))
+        claims->exp_s > INT64_MAX || claims->nbf_s > INT64_MAX || !text_valid(claims->sub, claims->sub_len) ||
+        !text_valid(claims->device, claims->device_len) || !text_valid(claims->scope, claims->scope_len))
         return -PARLEY_ERR_BAD_REQUEST;
     char header[64], payload[PAYLOAD_BYTES_MAX];
     size_t payload_len = write_payload(claims, payload, sizeof payload);

@@ -70,7 +70,8 @@ size_t ws_reader_feed(struct ws_reader *r, const uint8_t *data, size_t len, stru
     uint64_t payload_bytes = length_bytes ? 0 : data[1];
     for (size_t i = 0; i < length_bytes; i++)
         payload_bytes = payload_bytes << 8 | data[2 + i];
-    if ((length_bytes == 2 && payload_bytes < LENGTH_IN_16) || (length_bytes == 8 && payload_bytes <= UINT16_MAX))
+    if ((length_bytes == 2 && payload_bytes < LENGTH_IN_16) ||
+        (length_bytes == 8 && payload_bytes <= UINT16_MAX))
         return fail(event, WS_CODE_PROTOCOL); /* a length has one spelling */
     if (!control && payload_bytes > r->message_bytes_max - r->message_bytes)
         return fail(event, WS_CODE_TOO_BIG);
