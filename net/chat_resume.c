@@ -194,7 +194,8 @@ static void finish(struct chat_resume *r)
 static bool send_page(struct chat_resume *r)
 {
     struct chat_session *s = r->session;
-    struct span rest = {r->shard.page.entries + r->at, r->shard.page.len - r->at};
+    const uint8_t *page = r->shard.page.entries; /* NULL when it is empty */
+    struct span rest = {page ? page + r->at : NULL, r->shard.page.len - r->at};
     struct chunk_cursor at = chunk_begin(rest);
     struct message m;
     int err = 0;
@@ -213,7 +214,7 @@ static bool send_page(struct chat_resume *r)
             return false;
         }
         r->last_id = m.id;
-        r->at = (size_t)(at.reader.at - r->shard.page.entries);
+        r->at = (size_t)(at.reader.at - page);
     }
     r->shard.error = err;
     return true;

@@ -150,9 +150,9 @@ static void get_members(struct bytes_reader *r, struct event *e)
     e->members = bytes_get_span(r);
     struct bytes_reader list = bytes_reader_of(e->members.data, e->members.len);
     uint32_t least = e->kind == EVENT_SPLIT ? 1 : 0, most = e->kind == EVENT_SPLIT ? MEMBER_INTERVALS_MAX : 0;
-    for (uint32_t i = 0; i < e->member_count; i++) {
+    for (uint32_t i = 0; i < e->member_count && !r->failed; i++) {
         struct member_view m = member_get(&list);
-        if (m.interval_count < least || m.interval_count > most)
+        if (list.failed || m.interval_count < least || m.interval_count > most)
             r->failed = true;
     }
     if (!bytes_reader_done(&list))

@@ -614,7 +614,7 @@ int derive_open(struct shard *s, struct derive **out)
         feed->question = (struct shard_request){.kind = SHARD_DERIVE,
                                                 .owner = feed,
                                                 .answered = answered,
-                                                .derive = {i, s->options.number, 0, 0, 0}};
+                                                .derive = {.source = i, .destination = s->options.number}};
         err = rows_load_offset(s->store, i, STORE_ALL, &feed->offset);
         feed->persisted = feed->offset;
     }

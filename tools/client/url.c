@@ -14,7 +14,7 @@ static bool keep(char *to, size_t room, const char *from, size_t len)
     if (len >= room)
         return false;
     for (size_t i = 0; i < len; i++)
-        if ((unsigned char)from[i] <= ' ' || (unsigned char)from[i] == 0x7f || strchr("@?#\\", from[i]))
+        if ((unsigned char)from[i] <= ' ' || (unsigned char)from[i] == 0x7f || strchr("@?#\\[]", from[i]))
             return false;
     memcpy(to, from, len);
     to[len] = 0;
