@@ -125,8 +125,8 @@ static inline void chat_door_fill(struct shard_request *r)
             .entries = memory_zalloc(DISPLAY_NAME_BYTES_MAX), .len = DISPLAY_NAME_BYTES_MAX, .count = 1};
         parley_assert(r->page.entries);
         break;
-    case SHARD_DERIVE:
-        parley_assert(!"no door asks that");
+    default: /* an empty answer does for the rest */
+        break;
     }
 }
 
