@@ -281,6 +281,7 @@ static bool step(struct chat_resume *r)
 }
 
 /* An answer that is here within submit must not begin a second walk: the first goes on. */
+/* NOLINTNEXTLINE(misc-no-recursion): `stepping` and `going_on` end it at the second level. */
 static void go(struct chat_resume *r)
 {
     struct chat_session *s = r->session;
@@ -314,6 +315,7 @@ void chat_resume_followed(struct chat_session *s, const struct id16 *conversatio
 /* -- all of a session */
 
 /* Whoever waits for room or for his turn. Steps may end resumes, so each round looks anew. */
+/* NOLINTNEXTLINE(misc-no-recursion): as above. */
 void chat_resume_go_on(struct chat_session *s)
 {
     if (!s->ready || s->going_on)
