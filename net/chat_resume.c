@@ -19,7 +19,6 @@
 #include "net/chat_live.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
-#include "src/shard/large_set.h"
 
 enum { SETTLED_FIRST = 8, SETTLED_MAX = 256, SETTLED_TICKS_MAX = 4, RESUMED_BYTES = 256 };
 
@@ -260,7 +259,8 @@ static bool step(struct chat_resume *r)
         return submit(r, SHARD_CONVERSATION);
     case RESUME_ASKED:
         r->stage = RESUME_READ;
-        if (s->live && !r->as_len && r->shard.summary.role && r->shard.summary.page_count >= LARGE_PAGES)
+        if (s->live && !r->as_len && r->shard.summary.role &&
+            r->shard.summary.page_count >= MACHINE_LARGE_PAGES)
             follow(r);
         return r->stage == RESUME_READ;
     case RESUME_FOLLOWING:
