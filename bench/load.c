@@ -14,19 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "bench/process.h"
 #include "net/jwt.h"
+#include "src/base/clock.h"
 #include "src/server/secret.h"
 
 enum { STAMP_BYTES = 8, LINE_BYTES = 1024, TOKEN_LIFETIME_S = 86400 };
 
 uint64_t load_now_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return clock_monotonic_ns(clock_real());
 }
 
 _Noreturn void load_die(const char *what)
@@ -47,7 +45,7 @@ void load_mint(const struct load *l, const char *user, char out[LOAD_TOKEN_BYTES
     static struct jwt_key key;
     static bool has_key;
     uint8_t secret[SECRET_BYTES];
-    struct jwt_claims claims = {.exp_s = (uint64_t)time(NULL) + TOKEN_LIFETIME_S};
+    struct jwt_claims claims = {.exp_s = clock_wall_ms(clock_real()) / 1000 + TOKEN_LIFETIME_S};
     size_t len = strlen(user);
     _Static_assert((int)LOAD_TOKEN_BYTES > (int)JWT_TOKEN_BYTES_MAX, "a token and its zero fit");
     errno = 0;

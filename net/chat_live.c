@@ -55,7 +55,7 @@ size_t chat_live_room(const struct event *event)
 {
     struct message m;
     if (event->kind != EVENT_MESSAGE)
-        return CHAT_MESSAGE_JSON_BYTES + CHAT_ESCAPED_BYTES_MAX * 2 * (size_t)USER_ID_BYTES_MAX;
+        return CHAT_MESSAGE_JSON_BYTES + (size_t)CHAT_ESCAPED_BYTES_MAX * 2 * USER_ID_BYTES_MAX;
     message_of_event(&m, event);
     return chat_live_message_room(&m);
 }

@@ -19,7 +19,6 @@
 #include "net/chat_live.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
-#include "src/shard/large_set.h"
 
 enum { SETTLED_FIRST = 8, SETTLED_MAX = 256, SETTLED_TICKS_MAX = 4, RESUMED_BYTES = 256 };
 
@@ -261,7 +260,8 @@ static bool step(struct chat_resume *r)
         return submit(r, SHARD_CONVERSATION);
     case RESUME_ASKED:
         r->stage = RESUME_READ;
-        if (s->live && !r->as_len && r->shard.summary.role && r->shard.summary.page_count >= LARGE_PAGES)
+        if (s->live && !r->as_len && r->shard.summary.role &&
+            r->shard.summary.page_count >= MACHINE_LARGE_PAGES)
             follow(r);
         return r->stage == RESUME_READ;
     case RESUME_FOLLOWING:
@@ -282,6 +282,7 @@ static bool step(struct chat_resume *r)
 }
 
 /* An answer that is here within submit must not begin a second walk: the first goes on. */
+/* NOLINTNEXTLINE(misc-no-recursion): `stepping` and `going_on` end it at the second level. */
 static void go(struct chat_resume *r)
 {
     struct chat_session *s = r->session;
@@ -315,6 +316,7 @@ void chat_resume_followed(struct chat_session *s, const struct id16 *conversatio
 /* -- all of a session */
 
 /* Whoever waits for room or for his turn. Steps may end resumes, so each round looks anew. */
+/* NOLINTNEXTLINE(misc-no-recursion): as above. */
 void chat_resume_go_on(struct chat_session *s)
 {
     if (!s->ready || s->going_on)

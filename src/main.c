@@ -53,7 +53,7 @@ static int run(const struct config *config)
     printf("parleyd is ready at http://%s:%u (%u reactors, %u shards, data in %s)\n", config->http_address,
            server_port(server), server_reactor_count(server), server_shard_count(server),
            config->server_data_dir);
-    fflush(stdout);
+    (void)fflush(stdout);
     for (;;) {
         parley_assert(sigwait(&stop, &got) == 0);
         if (got != SIGUSR1)

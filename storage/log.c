@@ -534,7 +534,7 @@ static int allocate(struct log *log, const struct log_options *options)
     if (log->options.mark_idle_ms == 0)
         log->options.mark_idle_ms = MARK_IDLE_MS_DEFAULT;
     uint64_t bytes = log->options.segment_bytes;
-    parley_assert(bytes % LOG_BLOCK_ALIGN == 0 && bytes >= 2 * LOG_BLOCK_ALIGN);
+    parley_assert(bytes % LOG_BLOCK_ALIGN == 0 && bytes >= 2 * (uint64_t)LOG_BLOCK_ALIGN);
     log->block_bytes_max = bytes < LOG_BLOCK_BYTES_MAX ? bytes : LOG_BLOCK_BYTES_MAX;
     log->files = options->files;
     log->lock_fd = log->mark_fd = -1;
@@ -636,7 +636,7 @@ void log_close(struct log **closing)
         if (log->in_flight || log->mark_in_flight)
             log->files->ops->poll(log->files, true);
         else if (log->dead)
-            break;
+            break; /* NOLINT(bugprone-branch-clone): the order of the questions matters */
         else if (log->filling.record_count > 0)
             err = start_block(log);
         else if (mark_is_stale(log))

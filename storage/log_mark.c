@@ -63,8 +63,9 @@ int log_mark_read(struct file_layer *files, const char *dir, uint8_t *scratch, s
         err = (int)got;
         goto out;
     }
-    if (got < 2 * LOG_BLOCK_ALIGN)
-        memset(scratch + got, 0, (size_t)(2 * LOG_BLOCK_ALIGN - got));
+    const int64_t both = (int64_t)2 * LOG_BLOCK_ALIGN;
+    if (got < both)
+        memset(scratch + got, 0, (size_t)(both - got));
     err = -PARLEY_ERR_CORRUPT;
     *mark = (struct log_mark){0};
     for (uint64_t slot = 0; slot < 2; slot++) {

@@ -4,6 +4,7 @@
  * Shape:  file `mark`, two slots of 4 KiB written in turn: a torn write leaves the other. The file appears,
  * by rename, with one valid slot, before the first segment; so a log without a mark has lost it. Thread:
  * pure; the blocking calls belong to start-up.
+ * Errors: -PARLEY_ERR_NOT_FOUND: there is no file; -PARLEY_ERR_CORRUPT: no slot is valid; what the file layer says.
  */
 #ifndef PARLEY_STORAGE_LOG_MARK_H
 #define PARLEY_STORAGE_LOG_MARK_H

@@ -140,7 +140,7 @@ static int judge_older(struct recovery *r)
 /* Walks the blocks up to the first place that is none. */
 static int scan_blocks(struct recovery *r, struct log_segment *s, struct scan *scan)
 {
-    const uint8_t *data;
+    const uint8_t *data = NULL;
     while (scan->stop < s->bytes) {
         uint64_t at = scan->stop;
         int err = log_window_get(&scan->window, at, LOG_BLOCK_ALIGN, &data);

@@ -5,6 +5,7 @@
  *         reads: any thread; tier CACHE never does I/O (-PARLEY_ERR_AGAIN: ask a thread that may block).
  * Facts:  WAL off, atomic_flush on; see docs/architecture.md for the options and the traps behind them.
  * Errors: 0 or a negative enum parley_err.
+ * Thread: batches, submit and poll: the shard's reactor; reads: any; what blocks: one that may.
  */
 #ifndef PARLEY_STORAGE_STORE_H
 #define PARLEY_STORAGE_STORE_H

@@ -305,7 +305,7 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
     names[n++] = name_copy(empty_name);
     for (int f = 0; f < STORE_FIXED_COUNT; f++)
         names[n++] = name_copy(family_names[f]);
-    for (size_t i = 0; i < found && !err; i++) {
+    for (size_t i = 0; listed && i < found && !err; i++) {
         enum store_family family;
         uint32_t month;
         if (strcmp(listed[i], empty_name) == 0)

@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
+#include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "storage/store_batch.h"
@@ -42,9 +43,7 @@ static struct store_batch *list_pop(struct store_batch_list *list)
 
 static uint64_t now_ms(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return clock_monotonic_ms(clock_real());
 }
 
 static void sleep_us(long us)
@@ -56,11 +55,8 @@ static void sleep_us(long us)
 /* Waits for a change of the queue, or so long; `lock` held. */
 static void wait_ms(struct store_thread *writer, unsigned ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)ms * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    uint64_t at_ms = now_ms() + ms;
+    struct timespec until = {(time_t)(at_ms / 1000), (long)(at_ms % 1000) * 1000000};
     pthread_cond_timedwait(&writer->changed, &writer->lock, &until);
 }
 

@@ -277,7 +277,7 @@ static int confirm(const struct dedup *d, uint64_t ordinal, const struct id16 *f
 {
     if (ordinal >= d->tail_from) {
         const struct dedup_entry *e = entry_at(d, ordinal);
-        if (memcmp(&e->fingerprint, fingerprint, sizeof *fingerprint))
+        if (memcmp(&e->fingerprint, fingerprint, sizeof *fingerprint) != 0)
             return DEDUP_NEW;
         *found = *e;
         return DEDUP_FOUND;

@@ -5,6 +5,7 @@
  * version, then the kind's fields in the order in which event.c puts them. A record is one or more events one
  * behind the other. Owner:  decoded spans point into the decoded buffer. Errors: event_decode:
  * -PARLEY_ERR_CORRUPT. It checks every length, range and text.
+ * Thread: any.
  */
 #ifndef PARLEY_MACHINE_EVENT_H
 #define PARLEY_MACHINE_EVENT_H

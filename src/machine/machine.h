@@ -20,6 +20,8 @@
 
 enum {
     MACHINE_FANOUT_PAGES_MAX = 8, /* up to this many pages every event's effect needs all: who hears of it */
+    /* From here on a conversation is large: who is connected while it grows follows it before events carry none. */
+    MACHINE_LARGE_PAGES = MACHINE_FANOUT_PAGES_MAX / 2 + 1,
     MACHINE_KEYS_MAX = 16,
     MACHINE_EVENTS_MAX = 2,
     MACHINE_PAGES_MAX = 4 /* that one record touches */

@@ -184,7 +184,8 @@ static int set(struct config *config, size_t key, enum config_origin origin, con
 static size_t find_key(const char *section, const char *name)
 {
     size_t key = 0;
-    while (key < CONFIG_KEY_COUNT && (strcmp(rows[key].section, section) || strcmp(rows[key].name, name)))
+    while (key < CONFIG_KEY_COUNT &&
+           (strcmp(rows[key].section, section) != 0 || strcmp(rows[key].name, name) != 0))
         key++;
     return key;
 }
@@ -201,7 +202,8 @@ static void spell_flag(const struct row *row, char out[NAME_BYTES])
 {
     snprintf(out, NAME_BYTES, "--%s-%s", row->section, row->name);
     for (char *c = out; *c; c++)
-        *c = *c == '_' ? '-' : *c;
+        if (*c == '_')
+            *c = '-';
 }
 
 static size_t find_spelled(void (*spell)(const struct row *, char[NAME_BYTES]), const char *text, size_t len)

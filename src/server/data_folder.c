@@ -60,7 +60,8 @@ static size_t identity_format(const struct data_folder *f, char out[IDENTITY_BYT
                      f->format, f->shard_count, key, f->epoch);
     parley_assert(n > 0 && n < IDENTITY_BYTES_MAX - 32);
     uint32_t crc = crc32c(0, out, (size_t)n);
-    return (size_t)(n + snprintf(out + n, IDENTITY_BYTES_MAX - (size_t)n, "crc32c = %08" PRIx32 "\n", crc));
+    n += snprintf(out + n, IDENTITY_BYTES_MAX - (size_t)n, "crc32c = %08" PRIx32 "\n", crc);
+    return (size_t)n;
 }
 
 /* Writing the parsed values again must give the same bytes: so every byte of the file is checked. */

@@ -111,7 +111,7 @@ static void on_connection(void *owner, struct st_h2o_socket_t *socket, const str
 static void on_applied(void *owner, const struct shard_effect *effect)
 {
     struct worker *w = owner;
-    bool large = effect->conversation && effect->conversation->applied.page_count >= LARGE_PAGES;
+    bool large = effect->conversation && effect->conversation->applied.page_count >= MACHINE_LARGE_PAGES;
     live_publish(w->live, effect->event, effect->pages, effect->page_count, large, effect->session);
 }
 

@@ -90,7 +90,7 @@ static struct entry get_entry(struct bytes_reader *r)
 
 static bool becomes_large(const struct event *event)
 {
-    return event->kind == EVENT_SPLIT && event->page_count == LARGE_PAGES;
+    return event->kind == EVENT_SPLIT && event->page_count == MACHINE_LARGE_PAGES;
 }
 
 /* Who begins or ends to be a member by this event, or that it makes a conversation large; at most `max`. */

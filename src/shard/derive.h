@@ -16,6 +16,7 @@
  *         6. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
  *            far it has persisted. So an idle shard does not hold a busy one's log.
  * Thread: the shard's reactor.
+ * Errors: -PARLEY_ERR_NOMEM, or what the store says; a damaged row is -PARLEY_ERR_CORRUPT.
  */
 #ifndef PARLEY_SHARD_DERIVE_H
 #define PARLEY_SHARD_DERIVE_H

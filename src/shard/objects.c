@@ -51,7 +51,7 @@ static uint32_t home_of(const struct objects *objects, const struct machine_key 
 {
     uint64_t h;
     memcpy(&h, key->id.bytes, sizeof h);
-    h = (h + key->page * 8u + (uint64_t)key->kind) *
+    h = (h + key->page * UINT64_C(8) + (uint64_t)key->kind) *
         0x9e3779b97f4a7c15u; /* pages of one conversation spread too */
     return (uint32_t)(h >> 32) & (objects->slot_count - 1);
 }

@@ -5,6 +5,7 @@
  *         What is asked of a conversation goes to its shard, what is asked of a user to his (shard_request_key).
  * Owner:  the door's, from submit until `answered`: command and all that it points to must live so long. While a shard
  *         has it nobody else touches it.
+ * Thread: submit on the door's core; `done` on the shard's; `answered` on the door's.
  */
 #ifndef PARLEY_SHARD_REQUEST_H
 #define PARLEY_SHARD_REQUEST_H

@@ -407,7 +407,7 @@ static void all_shards_know_what_is_large(void **state)
     assert_int_equal(ask_until_answered(w, c, false), 0);
     assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_CREATE, 1, 0, client_id), false), 0);
     assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_ADD, 0, 1, client_id), false), 0);
-    uint32_t members = 2, last_small = PAGE_MEMBERS_MEAN * (LARGE_PAGES - 1);
+    uint32_t members = 2, last_small = PAGE_MEMBERS_MEAN * (MACHINE_LARGE_PAGES - 1);
     for (; members < last_small; members++)
         add_stranger(w, members);
     for (int i = 0; i < 100; i++)

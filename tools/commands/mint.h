@@ -1,6 +1,7 @@
 /* tools/commands/mint.h: bearer tokens, signed with the secret of a data folder.
  *
  * Errors: what secret_read and jwt_mint say; a missing secret is also told on standard error.
+ * Thread: any.
  */
 #ifndef PARLEY_TOOLS_MINT_H
 #define PARLEY_TOOLS_MINT_H

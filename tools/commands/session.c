@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "src/base/clock.h"
 #include "src/base/error.h"
@@ -50,7 +49,7 @@ static const char *or_environment(const char *value, const char *name)
 
 static int begin_minted(struct session *s)
 {
-    struct jwt_claims claims = {.exp_s = (uint64_t)time(NULL) + LIFETIME_S};
+    struct jwt_claims claims = {.exp_s = clock_wall_ms(clock_real()) / 1000 + LIFETIME_S};
     if (!s->as) {
         fprintf(stderr, "parley: --data needs --as USER: for whom is the token?\n");
         return -PARLEY_ERR_BAD_REQUEST;

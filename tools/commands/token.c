@@ -1,8 +1,8 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "src/base/clock.h"
 #include "tools/commands/commands.h"
 #include "tools/commands/mint.h"
 #include "tools/commands/session.h"
@@ -49,7 +49,7 @@ int command_token(int argc, char **argv)
         dir = getenv("PARLEY_SERVER_DATA_DIR");
     if (!dir || !*dir)
         dir = "/var/lib/parley";
-    claims.exp_s = (uint64_t)time(NULL) + seconds;
+    claims.exp_s = clock_wall_ms(clock_real()) / 1000 + seconds;
     if (sodium_init() < 0 || mint(dir, &claims, token) != 0)
         return EXIT_FAILURE;
     puts(token);
