@@ -247,7 +247,7 @@ static int serve_typing(struct shard *s, struct object *anchor, const struct sha
                         const struct page *page)
 {
     const struct command *c = &request->command;
-    const struct member *member = page_find(page->applied, &c->actor_hash);
+    const struct member *member = page ? page_find(page->applied, &c->actor_hash) : NULL;
     if (!member || !member_active(member))
         return -PARLEY_ERR_NOT_MEMBER; /* a service, for somebody who is not in */
     if (member->role == ROLE_READ_ONLY)
@@ -273,8 +273,9 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
     const struct id16 *id = &request->command.conversation;
     const struct page *page = NULL, *wanted = NULL;
     int err = 0;
-    if (c->applied.exists)
-        err = need_page(s, id, page_number(&request->command.actor_hash, c->applied.page_count), &page);
+    if (!c->applied.exists)
+        return -PARLEY_ERR_NOT_FOUND;
+    err = need_page(s, id, page_number(&request->command.actor_hash, c->applied.page_count), &page);
     if (!err)
         err = reads_allowed(&request->command, c, page);
     if (err)
