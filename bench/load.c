@@ -171,6 +171,7 @@ static const char help[] =
     "  --token T        whose token; or\n"
     "  --data DIR       the server's data folder: tokens are minted with its secret\n"
     "  --json\n"
+    "  --help\n"
     "\n"
     "What it does; without any of these, the echo of a server with --http-test-endpoints true:\n"
     "  --conversations FILE   send chat messages to these, an id a line\n"
@@ -182,15 +183,25 @@ static const char help[] =
     "--seconds\n";
 
 static const struct option flags[] = {
-    {"port", required_argument, NULL, 'p'},          {"pid", required_argument, NULL, 'i'},
-    {"connections", required_argument, NULL, 'c'},   {"window", required_argument, NULL, 'w'},
-    {"rate", required_argument, NULL, 'r'},          {"body", required_argument, NULL, 'b'},
-    {"seconds", required_argument, NULL, 's'},       {"json", no_argument, NULL, 'j'},
-    {"conversations", required_argument, NULL, 'f'}, {"token", required_argument, NULL, 't'},
-    {"data", required_argument, NULL, 'd'},          {"get", required_argument, NULL, 'g'},
-    {"paths", required_argument, NULL, 'G'},         {"create", required_argument, NULL, 'n'},
-    {"ids", required_argument, NULL, 'o'},           {"idle", required_argument, NULL, 'I'},
-    {"count", required_argument, NULL, 'k'},         {0},
+    {"port", required_argument, NULL, 'p'},
+    {"pid", required_argument, NULL, 'i'},
+    {"connections", required_argument, NULL, 'c'},
+    {"window", required_argument, NULL, 'w'},
+    {"rate", required_argument, NULL, 'r'},
+    {"body", required_argument, NULL, 'b'},
+    {"seconds", required_argument, NULL, 's'},
+    {"json", no_argument, NULL, 'j'},
+    {"conversations", required_argument, NULL, 'f'},
+    {"token", required_argument, NULL, 't'},
+    {"data", required_argument, NULL, 'd'},
+    {"get", required_argument, NULL, 'g'},
+    {"paths", required_argument, NULL, 'G'},
+    {"create", required_argument, NULL, 'n'},
+    {"ids", required_argument, NULL, 'o'},
+    {"idle", required_argument, NULL, 'I'},
+    {"count", required_argument, NULL, 'k'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static bool take_number(struct load *l, int flag, const char *text)
@@ -227,6 +238,9 @@ static bool take_number(struct load *l, int flag, const char *text)
 static bool take_flag(struct load *l, int flag, char *text)
 {
     switch (flag) {
+    case 'h':
+        fputs(help, stdout);
+        exit(EXIT_SUCCESS);
     case 'j':
         l->json = true;
         return true;

@@ -152,7 +152,7 @@ static int identity_open(const char *dir, uint32_t shard_count, uint32_t cores, 
     snprintf(text, DATA_FOLDER_TEXT_BYTES,
              "%.200s was created with %" PRIu32 " shards and %" PRIu32
              " were asked for: the count is frozen when the "
-             "folder is created. Start without --shards, or with --shards %" PRIu32,
+             "folder is created. Start without --server-shards, or with --server-shards %" PRIu32,
              dir, f->shard_count, shard_count, f->shard_count);
     return -PARLEY_ERR_BAD_REQUEST;
 }

@@ -508,7 +508,7 @@ static const char *start_failure(int err, const struct config *o, char *text)
         return text;
     if (err == -PARLEY_ERR_CONFLICT)
         snprintf(text, SERVER_TEXT_BYTES,
-                 "port %u of %s is in use: stop who uses it, or choose another with --port",
+                 "port %u of %s is in use: stop who uses it, or choose another with --http-port",
                  (unsigned)o->http_port, o->http_address);
     else if (err == -PARLEY_ERR_BAD_REQUEST)
         snprintf(text, SERVER_TEXT_BYTES,
