@@ -20,7 +20,7 @@ static int find_token(h2o_req_t *req, bool query_allowed, struct span *token)
     query_split(http_span(req->path), &path, &query);
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
-    if (!query_allowed || query_read(query, &scratch, &param, 1) != 0 || !param.present)
+    if (!query_allowed || query_read(query, &scratch, &param, 1, NULL) != 0 || !param.present)
         return -PARLEY_ERR_BAD_TOKEN;
     *token = param.value;
     return 0;

@@ -75,10 +75,10 @@ int chat_begin_members(struct chat_call *call)
     uint64_t page = 0;
     int err = chat_call_conversation(call);
     if (!err)
-        err = chat_call_number(call, CHAT_PAGE, 0, PAGE_COUNT_MAX - 1, &page);
+        err = chat_call_number(call, CHAT_PAGE, 0, PAGE_COUNT_MAX - 1, "the number of a page", &page);
     call->all = all->present && chat_is(all->value, "true");
     if (!err && all->present && !call->all && !chat_is(all->value, "false"))
-        err = -PARLEY_ERR_BAD_REQUEST;
+        err = chat_call_bad(call, all->name, "true or false");
     call->shard.kind = SHARD_MEMBERS;
     call->shard.from_page = (uint32_t)page;
     call->shard.answered = answered_members;
@@ -90,7 +90,7 @@ int chat_begin_members(struct chat_call *call)
 static int take_role(struct chat_call *call, const struct json_field *field)
 {
     bool good = !field->present || chat_role_named(field->value.string, &call->shard.command.role);
-    return good ? 0 : -PARLEY_ERR_BAD_REQUEST;
+    return good ? 0 : chat_call_bad_field(call, field);
 }
 
 static int begin_change(struct chat_call *call, enum command_kind kind, struct span client_id,
@@ -111,9 +111,10 @@ static int begin_change(struct chat_call *call, enum command_kind kind, struct s
 
 int chat_begin_add(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "user", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "role", .kind = JSON_FIELD_STRING}};
+    struct json_field f[] = {CHAT_FIELD_CLIENT_ID("client_id"),
+                             CHAT_FIELD_USER("user"),
+                             {.name = "role", .kind = JSON_FIELD_STRING, .must = CHAT_ROLE_MUST}};
+    f[1].required = true;
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (!err)
         err = take_role(call, &f[2]);
@@ -122,8 +123,9 @@ int chat_begin_add(struct chat_call *call)
 
 int chat_begin_role(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "role", .kind = JSON_FIELD_STRING, .required = true}};
+    struct json_field f[] = {
+        CHAT_FIELD_CLIENT_ID("client_id"),
+        {.name = "role", .kind = JSON_FIELD_STRING, .required = true, .must = CHAT_ROLE_MUST}};
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (!err)
         err = take_role(call, &f[1]);
@@ -132,26 +134,26 @@ int chat_begin_role(struct chat_call *call)
 
 int chat_begin_remove(struct chat_call *call)
 {
-    const struct query_param *client_id = &call->params[CHAT_CLIENT_ID];
-    if (!client_id->present)
-        return -PARLEY_ERR_BAD_REQUEST;
-    return begin_change(call, COMMAND_REMOVE, client_id->value, call->path.segments[4]);
+    int err = chat_call_client_id(call, CHAT_CLIENT_ID);
+    if (err)
+        return err;
+    return begin_change(call, COMMAND_REMOVE, call->params[CHAT_CLIENT_ID].value, call->path.segments[4]);
 }
 
 /* -- receipts and typing */
 
 int chat_begin_receipt(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "read", .kind = JSON_FIELD_INT},
-                             {.name = "delivered", .kind = JSON_FIELD_INT}};
+    struct json_field f[] = {CHAT_FIELD_SEQ("read"), CHAT_FIELD_SEQ("delivered")};
     struct command *c = &call->shard.command;
     int err = chat_call_conversation(call);
     if (!err)
         err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (err)
         return err;
-    if ((f[0].present && f[0].value.integer < 1) || (f[1].present && f[1].value.integer < 1))
-        return -PARLEY_ERR_BAD_REQUEST;
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(f); i++)
+        if (f[i].present && f[i].value.integer < 1)
+            return chat_call_bad_field(call, &f[i]);
     c->kind = COMMAND_RECEIPT;
     c->read_seq = f[0].present ? (uint64_t)f[0].value.integer : 0;
     c->delivered_seq = f[1].present ? (uint64_t)f[1].value.integer : 0;

@@ -163,7 +163,8 @@ static void end(struct chat_resume *r)
 
 static void fail(struct chat_resume *r)
 {
-    chat_session_tell_error(r->session, (struct span){0}, &r->shard.command.conversation, r->shard.error);
+    chat_session_tell_error(r->session, (struct span){0}, &r->shard.command.conversation, r->shard.error,
+                            NULL);
     end(r);
 }
 

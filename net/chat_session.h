@@ -35,9 +35,9 @@ struct chat_session {
 
 /* Sends a frame that must not be lost: a client who does not read his answers loses the connection. */
 void chat_session_tell(struct chat_session *s, struct span text);
-/* The error of a command; both names may be empty. */
+/* The error of a command; both names may be empty, and `fault` NULL. */
 void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
-                             int err);
+                             int err, const struct fault *fault);
 /* A live one: dropped, and `lag` told later, when too much is queued. */
 void chat_session_tell_live(struct chat_session *s, const struct live_message *message);
 /* Something live was lost: the client is told, and whoever catches up reads once more. Nothing before hello is promised. */

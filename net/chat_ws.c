@@ -13,7 +13,7 @@
 #include "src/base/rfc3339.h"
 
 enum { ANSWER_BYTES_MAX = 1024, RETRY_AFTER_MS = 500 };
-_Static_assert(ANSWER_BYTES_MAX > 6 * CLIENT_ID_BYTES_MAX + 400,
+_Static_assert(ANSWER_BYTES_MAX > 6 * CLIENT_ID_BYTES_MAX + FAULT_JSON_BYTES_MAX + 128,
                "an id of escapes and the longest error text fit");
 _Static_assert(ANSWER_BYTES_MAX > 6 * USER_ID_BYTES_MAX + 200, "hello fits");
 
@@ -53,7 +53,7 @@ static void tell(struct chat_session *s, const struct json_writer *w)
 }
 
 void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
-                             int err)
+                             int err, const struct fault *fault)
 {
     uint8_t answer[ANSWER_BYTES_MAX];
     struct json_writer w = json_writer_of(answer, sizeof answer);
@@ -69,16 +69,7 @@ void chat_session_tell_error(struct chat_session *s, struct span client_id, cons
         chat_put_id16(&w, conversation);
     }
     json_key(&w, "error");
-    json_open_object(&w);
-    json_key(&w, "code");
-    json_put_text(&w, parley_err_code(err));
-    json_key(&w, "message");
-    json_put_text(&w, parley_err_text(err));
-    if (parley_err_status(err) == 503) {
-        json_key(&w, "retry_after_ms");
-        json_put_int(&w, RETRY_AFTER_MS);
-    }
-    json_close_object(&w);
+    fault_put(&w, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
     json_close_object(&w);
     tell(s, &w);
 }
@@ -220,9 +211,10 @@ static void answered(struct shard_request *shard)
     struct send *send = shard->owner;
     struct chat_session *s = send->session;
     bool sent = shard->kind == SHARD_COMMAND && shard->command.kind == COMMAND_SEND;
+    struct fault fault = chat_fault_of_command(&shard->command, shard->error);
     if (shard->error)
         chat_session_tell_error(s, shard->command.client_id, sent ? NULL : &shard->command.conversation,
-                                shard->error);
+                                shard->error, &fault);
     else if (sent)
         tell_ack(s, shard);
     memory_free(send);
@@ -245,6 +237,12 @@ enum {
     FIELD_DELIVERED
 };
 
+static int bad_field(struct fault *fault, const struct json_field *field)
+{
+    *fault = json_field_fault(field);
+    return -PARLEY_ERR_BAD_REQUEST;
+}
+
 /* Who sends: the session's user, or whom his service acts for. */
 static int put_actor(struct chat_session *s, struct send *send, struct bytes_writer *w,
                      const struct json_field *as)
@@ -266,19 +264,20 @@ static int put_actor(struct chat_session *s, struct send *send, struct bytes_wri
 
 /* Makes the command of a frame; `room` is for its texts. */
 typedef int fill_fn(struct chat_session *s, struct send *send, struct bytes_writer *room,
-                    const struct json_field *f);
+                    const struct json_field *f, struct fault *fault);
 
 static int fill_message(struct chat_session *s, struct send *send, struct bytes_writer *room,
-                        const struct json_field *f)
+                        const struct json_field *f, struct fault *fault)
 {
     struct command *c = &send->shard.command;
     struct bytes_writer w = *room;
-    int err = 0;
-    if (f[FIELD_CREATED_AT].present)
-        err = rfc3339_parse(f[FIELD_CREATED_AT].value.string.data, f[FIELD_CREATED_AT].value.string.len,
-                            &c->created_at_ms);
-    if (err)
-        return err;
+    for (unsigned needed = FIELD_CLIENT_ID; needed <= FIELD_BODY; needed++)
+        if (!f[needed].present)
+            return bad_field(fault, &f[needed]);
+    if (f[FIELD_CREATED_AT].present &&
+        rfc3339_parse(f[FIELD_CREATED_AT].value.string.data, f[FIELD_CREATED_AT].value.string.len,
+                      &c->created_at_ms) != 0)
+        return bad_field(fault, &f[FIELD_CREATED_AT]);
     c->kind = COMMAND_SEND;
     c->client_id = chat_keep(&w, f[FIELD_CLIENT_ID].value.string);
     c->body = chat_keep(&w, f[FIELD_BODY].value.string);
@@ -290,13 +289,15 @@ static int fill_message(struct chat_session *s, struct send *send, struct bytes_
 }
 
 static int fill_receipt(struct chat_session *s, struct send *send, struct bytes_writer *room,
-                        const struct json_field *f)
+                        const struct json_field *f, struct fault *fault)
 {
     struct command *c = &send->shard.command;
     const struct json_field *read = &f[FIELD_READ], *delivered = &f[FIELD_DELIVERED];
     (void)s, (void)room;
-    if ((read->present && read->value.integer < 1) || (delivered->present && delivered->value.integer < 1))
-        return -PARLEY_ERR_BAD_REQUEST;
+    if (read->present && read->value.integer < 1)
+        return bad_field(fault, read);
+    if (delivered->present && delivered->value.integer < 1)
+        return bad_field(fault, delivered);
     c->kind = COMMAND_RECEIPT;
     c->read_seq = read->present ? (uint64_t)read->value.integer : 0;
     c->delivered_seq = delivered->present ? (uint64_t)delivered->value.integer : 0;
@@ -304,15 +305,16 @@ static int fill_receipt(struct chat_session *s, struct send *send, struct bytes_
 }
 
 static int fill_typing(struct chat_session *s, struct send *send, struct bytes_writer *room,
-                       const struct json_field *f)
+                       const struct json_field *f, struct fault *fault)
 {
-    (void)s, (void)room, (void)f;
+    (void)s, (void)room, (void)f, (void)fault;
     send->shard.kind = SHARD_TYPING;
     return 0;
 }
 
 /* Texts are copied behind the command: the shard may answer when the frame is gone. */
-static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill)
+static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill,
+                          struct fault *fault)
 {
     if (s->leaving)
         return -PARLEY_ERR_CLOSING;
@@ -330,7 +332,7 @@ static int submit_command(struct chat_session *s, const struct json_field *f, si
     if (!err && !chat_get_id16(f[FIELD_CONVERSATION].value.string, &send->shard.command.conversation))
         err = -PARLEY_ERR_NOT_FOUND;
     if (!err)
-        err = fill(s, send, &room, f);
+        err = fill(s, send, &room, f, fault);
     if (err) {
         memory_free(send);
         return err;
@@ -340,40 +342,44 @@ static int submit_command(struct chat_session *s, const struct json_field *f, si
     return 0;
 }
 
-static void on_send(struct chat_session *s, const struct json_field *f, size_t text_len)
-{
-    bool whole = f[FIELD_CLIENT_ID].present && f[FIELD_BODY].present;
-    int err = whole ? submit_command(s, f, text_len, fill_message) : -PARLEY_ERR_BAD_REQUEST;
-    if (err)
-        chat_session_tell_error(
-            s, f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0}, NULL, err);
-}
-
-/* What has no answer but an error. */
-static void on_quiet(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill)
-{
-    struct id16 conversation;
-    bool known = chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
-    int err = submit_command(s, f, text_len, fill);
-    if (err)
-        chat_session_tell_error(s, (struct span){0}, known ? &conversation : NULL, err);
-}
-
-static void on_resume(struct chat_session *s, const struct json_field *f)
+static int on_resume(struct chat_session *s, const struct json_field *f, struct fault *fault)
 {
     struct span as = f[FIELD_AS].present ? f[FIELD_AS].value.string : (struct span){0};
     struct id16 conversation;
     uint64_t after = 0;
-    bool known = chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
-    int err = known ? 0 : -PARLEY_ERR_NOT_FOUND;
-    if (!err && f[FIELD_AFTER].present && !json_id(f[FIELD_AFTER].value.string, &after))
-        err = -PARLEY_ERR_BAD_REQUEST;
-    if (!err && f[FIELD_AS].present && !s->service)
-        err = -PARLEY_ERR_FORBIDDEN;
-    if (!err)
-        err = chat_resume_begin(s, &conversation, after, as);
-    if (err)
-        chat_session_tell_error(s, (struct span){0}, known ? &conversation : NULL, err);
+    if (!chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation))
+        return -PARLEY_ERR_NOT_FOUND;
+    if (f[FIELD_AFTER].present && !json_id(f[FIELD_AFTER].value.string, &after))
+        return bad_field(fault, &f[FIELD_AFTER]);
+    if (f[FIELD_AS].present && !s->service)
+        return -PARLEY_ERR_FORBIDDEN;
+    return chat_resume_begin(s, &conversation, after, as);
+}
+
+static int on_command(struct chat_session *s, const struct json_field *f, size_t text_len,
+                      struct fault *fault)
+{
+    static const struct {
+        const char *type;
+        fill_fn *fill; /* NULL: a resume */
+    } commands[] = {
+        {"send", fill_message}, {"resume", NULL}, {"typing", fill_typing}, {"receipt", fill_receipt}};
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(commands); i++)
+        if (chat_is(f[FIELD_TYPE].value.string, commands[i].type))
+            return commands[i].fill ? submit_command(s, f, text_len, commands[i].fill, fault)
+                                    : on_resume(s, f, fault);
+    return bad_field(fault, &f[FIELD_TYPE]);
+}
+
+/* What a refused command is told by: a send by its client's id, all else by its conversation. */
+static void refuse(struct chat_session *s, const struct json_field *f, int err, const struct fault *fault)
+{
+    struct id16 conversation;
+    bool send = !f[FIELD_TYPE].present || chat_is(f[FIELD_TYPE].value.string, "send");
+    bool known = !send && f[FIELD_CONVERSATION].present &&
+                 chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
+    struct span client_id = f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0};
+    chat_session_tell_error(s, client_id, known ? &conversation : NULL, err, fault);
 }
 
 /* -- the socket */
@@ -382,31 +388,35 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
 {
     struct chat_session *s = owner;
     struct json_field f[] = {
-        [FIELD_TYPE] = {.name = "type", .kind = JSON_FIELD_STRING, .required = true},
-        [FIELD_CONVERSATION] = {.name = "conversation", .kind = JSON_FIELD_STRING, .required = true},
-        [FIELD_CLIENT_ID] = {.name = "client_msg_id", .kind = JSON_FIELD_STRING},
-        [FIELD_BODY] = {.name = "body", .kind = JSON_FIELD_STRING},
-        [FIELD_CONTENT_TYPE] = {.name = "content_type", .kind = JSON_FIELD_STRING},
-        [FIELD_CREATED_AT] = {.name = "created_at", .kind = JSON_FIELD_STRING},
-        [FIELD_AS] = {.name = "as", .kind = JSON_FIELD_STRING},
-        [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING},
-        [FIELD_READ] = {.name = "read", .kind = JSON_FIELD_INT},
-        [FIELD_DELIVERED] = {.name = "delivered", .kind = JSON_FIELD_INT},
+        [FIELD_TYPE] = {.name = "type",
+                        .kind = JSON_FIELD_STRING,
+                        .required = true,
+                        .must = "send, resume, typing or receipt"},
+        [FIELD_CONVERSATION] = {.name = "conversation",
+                                .kind = JSON_FIELD_STRING,
+                                .required = true,
+                                .must = CHAT_CONVERSATION_MUST},
+        [FIELD_CLIENT_ID] = CHAT_FIELD_CLIENT_ID("client_msg_id"),
+        [FIELD_BODY] = CHAT_FIELD_BODY,
+        [FIELD_CONTENT_TYPE] = CHAT_FIELD_CONTENT_TYPE,
+        [FIELD_CREATED_AT] = CHAT_FIELD_CREATED_AT,
+        [FIELD_AS] = CHAT_FIELD_USER("as"),
+        [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING, .must = CHAT_MESSAGE_ID_MUST},
+        [FIELD_READ] = CHAT_FIELD_SEQ("read"),
+        [FIELD_DELIVERED] = CHAT_FIELD_SEQ("delivered"),
     };
     (void)socket;
     struct json_reader *reader = s->door->chat->body_reader;
+    struct fault fault = {NULL, "A frame must be text, not binary."};
+    f[FIELD_CLIENT_ID].required = f[FIELD_BODY].required = false; /* only a send has them */
     int err = text ? json_read(reader, payload.data, payload.len, f, PARLEY_ARRAY_COUNT(f))
                    : -PARLEY_ERR_BAD_REQUEST;
-    if (!err && chat_is(f[FIELD_TYPE].value.string, "send"))
-        on_send(s, f, payload.len);
-    else if (!err && chat_is(f[FIELD_TYPE].value.string, "resume"))
-        on_resume(s, f);
-    else if (!err && chat_is(f[FIELD_TYPE].value.string, "typing"))
-        on_quiet(s, f, payload.len, fill_typing);
-    else if (!err && chat_is(f[FIELD_TYPE].value.string, "receipt"))
-        on_quiet(s, f, payload.len, fill_receipt);
-    else
-        chat_session_tell_error(s, (struct span){0}, NULL, err ? err : -PARLEY_ERR_BAD_REQUEST);
+    if (text)
+        fault = json_reader_fault(reader);
+    if (!err)
+        err = on_command(s, f, payload.len, &fault);
+    if (err)
+        refuse(s, f, err, &fault);
 }
 
 static void on_opened(void *owner, struct ws_socket *socket)
@@ -453,7 +463,8 @@ static bool wants_live(h2o_req_t *req)
     query_split(http_span(req->path), &path, &query);
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
-    return query_read(query, &scratch, &param, 1) != 0 || !param.present || !chat_is(param.value, "false");
+    return query_read(query, &scratch, &param, 1, NULL) != 0 || !param.present ||
+           !chat_is(param.value, "false");
 }
 
 static struct chat_session *session_create(struct chat_ws *door, const struct jwt_claims *claims, bool live)

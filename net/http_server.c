@@ -93,6 +93,14 @@ static int check_handshake(h2o_req_t *req, char accept[WS_ACCEPT_BYTES + 1])
     return err || req->entity.len == 0 ? err : -PARLEY_ERR_BAD_REQUEST;
 }
 
+static void refuse_handshake(h2o_req_t *req, int err)
+{
+    static const struct fault no_upgrade = {
+        NULL,
+        "This is a WebSocket: ask for an upgrade as RFC 6455 says, with version 13 and without a body."};
+    http_reply_fault(req, err, err == -PARLEY_ERR_BAD_REQUEST ? &no_upgrade : NULL, 0);
+}
+
 static void answer_ws_echo(struct http_server *server, h2o_req_t *req)
 {
     static const struct ws_socket_ops echo = {.message = echo_message, .closed = echo_closed};
@@ -101,7 +109,7 @@ static void answer_ws_echo(struct http_server *server, h2o_req_t *req)
     if (!err)
         err = ws_socket_upgrade(&server->ws, req, accept, &echo, NULL);
     if (err)
-        http_reply_error(req, err, 0);
+        refuse_handshake(req, err);
 }
 
 static void answer_chat_ws(struct http_server *server, h2o_req_t *req)
@@ -109,7 +117,7 @@ static void answer_chat_ws(struct http_server *server, h2o_req_t *req)
     char accept[WS_ACCEPT_BYTES + 1];
     int err = check_handshake(req, accept);
     if (err)
-        http_reply_error(req, err, 0);
+        refuse_handshake(req, err);
     else
         chat_ws_begin(server->options.chat_ws, &server->ws, req, accept);
 }

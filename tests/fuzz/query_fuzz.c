@@ -69,7 +69,7 @@ static void check_query(struct span query)
     parley_assert(spelled);
     for (size_t i = 0; i < PARAMS; i++)
         had[i].name = again[i].name = names[i];
-    if (query_read(query, &scratch, had, PARAMS) == 0) {
+    if (query_read(query, &scratch, had, PARAMS, NULL) == 0) {
         size_t len = 0;
         for (size_t i = 0; i < PARAMS; i++) {
             if (!had[i].present)
@@ -81,7 +81,7 @@ static void check_query(struct span query)
             spelled[len++] = '&';
         }
         scratch = scratch_of(&room_again, len);
-        parley_assert(query_read((struct span){spelled, len}, &scratch, again, PARAMS) == 0);
+        parley_assert(query_read((struct span){spelled, len}, &scratch, again, PARAMS, NULL) == 0);
         for (size_t i = 0; i < PARAMS; i++)
             parley_assert(had[i].present == again[i].present && fuzz_same(had[i].value, again[i].value));
         free(room_again);

@@ -427,3 +427,12 @@ def test_membership_and_lists_as_the_api_has_them():
     assert [e["conversation"] for e in exported] == ["%032x" % 0, "%032x" % 1, "Room 2", "Room 3", "Room 4"]
     assert exported[0] == {"conversation": "%032x" % 0, "time": "2026-01-01T00:00:00.123Z", "sender": "ann", "text": "hi"}
     fake.stop()
+
+
+def test_the_field_that_the_server_refuses_is_told(server):
+    who = ("--data", server.data, "--as", "ann")
+    told = parley("conversation", "create", "--type", "bogus", *who, url=server.url, status=1).stderr
+    assert "bad_request: type must be direct, group or channel." in told
+    c = parley("conversation", "create", *who, url=server.url).stdout.strip()
+    told = parley("send", c, "x", "--client-id", "x" * 65, *who, url=server.url, status=1).stderr
+    assert "too_large: client_msg_id must be a text of 1 to 64 bytes" in told
