@@ -1,5 +1,6 @@
 #include "net/http_reply.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "net/json_writer.h"
@@ -65,6 +66,25 @@ size_t http_error_body(char out[HTTP_ERROR_BODY_BYTES], int err, const struct fa
     json_close_object(&w);
     parley_assert(!w.out.failed);
     return json_writer_len(&w);
+}
+
+size_t http_error_answer(char out[HTTP_ERROR_ANSWER_BYTES], int err, uint32_t retry_after_ms)
+{
+    static const struct fault bad_head = {NULL,
+                                          "That is no request of HTTP/1.1, or could be read in two ways."};
+    char body[HTTP_ERROR_BODY_BYTES], retry[40] = "";
+    int status = parley_err_status(err);
+    size_t len =
+        http_error_body(body, err, err == -PARLEY_ERR_BAD_REQUEST ? &bad_head : NULL, retry_after_ms);
+    if (retry_after_ms)
+        snprintf(retry, sizeof retry, "retry-after: %u\r\n", (retry_after_ms + 999) / 1000);
+    int n =
+        snprintf(out, HTTP_ERROR_ANSWER_BYTES,
+                 "HTTP/1.1 %d %s\r\nserver: parley\r\nconnection: close\r\ncontent-type: application/json\r\n"
+                 "content-length: %zu\r\n%s\r\n%.*s",
+                 status, reason_of(status), len, retry, (int)len, body);
+    parley_assert(n > 0 && n < HTTP_ERROR_ANSWER_BYTES);
+    return (size_t)n;
 }
 
 void http_reply_fault(h2o_req_t *req, int err, const struct fault *fault, uint32_t retry_after_ms)

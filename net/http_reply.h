@@ -13,7 +13,10 @@
 
 #include "net/fault.h"
 
-enum { HTTP_ERROR_BODY_BYTES = FAULT_JSON_BYTES_MAX + 16 };
+enum {
+    HTTP_ERROR_BODY_BYTES = FAULT_JSON_BYTES_MAX + 16,
+    HTTP_ERROR_ANSWER_BYTES = HTTP_ERROR_BODY_BYTES + 256
+};
 
 /* What libh2o has parsed of the request: it lives as long as that. */
 static inline struct span http_span(h2o_iovec_t v)
@@ -29,6 +32,8 @@ void http_reply_fault(h2o_req_t *req, int err, const struct fault *fault, uint32
 /* The body of such an answer; the length of what was written. */
 size_t http_error_body(char out[HTTP_ERROR_BODY_BYTES], int err, const struct fault *fault,
                        uint32_t retry_after_ms);
+/* A whole answer to who is not listened to any more: the error, and the end of the connection. */
+size_t http_error_answer(char out[HTTP_ERROR_ANSWER_BYTES], int err, uint32_t retry_after_ms);
 /* 405: the path takes other methods, those of `allow`. */
 void http_reply_error_method(h2o_req_t *req, const char *allow);
 /* An error, and the connection ends: what follows on it cannot be trusted to be a request. */

@@ -33,11 +33,15 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
     X(TEXT, http, address, "127.0.0.1", 2, 45,                                                               \
       "The numeric address to listen on. 0.0.0.0 or :: serves everybody: put TLS in front of it.")           \
     X(NUMBER, http, port, "8080", 0, 65535, "The port of HTTP and WebSocket; 0: any free one.")              \
-    X(NUMBER, http, connections_max, "30000", 1, 10000000, "Open connections; more are closed at once.")     \
+    X(NUMBER, http, connections_max, "30000", 1, 10000000,                                                   \
+      "Open connections, each reactor's share rounded up; more are told 503 and closed.")                    \
     X(NUMBER, http, connections_per_address_max, "10000", 1, 10000000,                                       \
-      "Open connections of one address (IPv6: one /64); more are closed at once. Behind a proxy all "        \
+      "Open connections of one address (IPv6: one /64); more are told 503 and closed. Behind a proxy all "   \
       "clients have his.")                                                                                   \
     X(BYTES, http, request_body_max, "1MiB", 1024, 1 << 24, "The longest request body.")                     \
+    X(BYTES, http, bodies_max, "64MiB", 1 << 20, 1ull << 40,                                                 \
+      "Of all reactors: request bodies above 4 KiB under way; more are refused with 503. A reactor takes "   \
+      "one at least.")                                                                                       \
     X(DURATION, http, ws_ping_after, "30s", 100, 3600000,                                                    \
       "Silence of a WebSocket until it is pinged; without an answer to two pings it is closed.")             \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \

@@ -305,6 +305,13 @@ static void close_live(struct worker *w)
     live_destroy(&w->live);
 }
 
+/* A reactor's part of what the operator allows to all, rounded up. */
+static uint64_t share_of(const struct server *server, uint64_t all, uint64_t least)
+{
+    uint64_t share = (all + server->reactor_count - 1) / server->reactor_count;
+    return share > least ? share : least;
+}
+
 static int open_doors(struct worker *w)
 {
     struct server *server = w->server;
@@ -321,6 +328,7 @@ static int open_doors(struct worker *w)
         .chat_ws = &w->chat_ws,
         .test_endpoints = o->http_test_endpoints,
         .body_bytes_max = (uint32_t)o->http_request_body_max_bytes,
+        .bodies_bytes_max = share_of(server, o->http_bodies_max_bytes, o->http_request_body_max_bytes),
         .request_timeout_ms = REQUEST_TIMEOUT_MS,
         .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS, (uint32_t)o->http_ws_ping_after_ms},
         .owner = w,
@@ -333,9 +341,8 @@ static int open_doors(struct worker *w)
         .reactor = w->reactor,
         .address = o->http_address,
         .port = server->port, /* the first reactor's choice holds for all */
-        .connection_count_max = (uint32_t)o->http_connections_max / server->reactor_count + 1,
-        .peer_connection_count_max =
-            (uint32_t)o->http_connections_per_address_max / server->reactor_count + 1,
+        .connection_count_max = (uint32_t)share_of(server, o->http_connections_max, 1),
+        .peer_connection_count_max = (uint32_t)share_of(server, o->http_connections_per_address_max, 1),
         .owner = w,
         .on_connection = on_connection};
     err = listener_create(&listen, &w->listener);
