@@ -159,12 +159,25 @@ static struct connection *admit(struct listener *listener, const struct sockaddr
     return connection;
 }
 
+/* What he has sent already is read: closed with it unread, the connection would be reset and the words lost. A client who
+ * sends more right now may still see a reset; to wait for him would be to let him in. */
+static void turn_away(const struct listener *listener, int fd)
+{
+    uint8_t forgotten[4096];
+    const struct span words = listener->options.refusal;
+    if (words.len)
+        (void)!send(fd, words.data, words.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    (void)!recv(fd, forgotten, sizeof forgotten, MSG_DONTWAIT);
+    close(fd);
+}
+
 static void take(struct listener *listener, int fd, const struct sockaddr *peer)
 {
     static const int on = 1;
     struct connection *connection = admit(listener, peer);
     if (!connection) {
-        close(fd);
+        turn_away(listener, fd);
         return;
     }
     /* Frames are batched by us; the kernel need not wait for more. A failure costs latency only. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/chat_live.h"
+#include "net/http_reply.h"
 #include "net/http_server.h"
 #include "src/base/error.h"
 #include "src/base/logger.h"
@@ -35,6 +36,7 @@ enum {
     LEASE_MS = 5000,
     HOUSEKEEPING_MS = 1000, /* an idle reactor wakes to renew its shards' ceilings and write their marks */
     DRAIN_STEP_MS = 20,
+    REFUSED_RETRY_AFTER_MS = 1000,
     SHARD_REQUESTS_MAX = 65536,
     CHAT_OPEN_MAX = 65536,
     PATH_BYTES = 4096,
@@ -55,6 +57,7 @@ struct worker {
     struct chat_http chat;
     struct chat_ws chat_ws;
     struct live *live;
+    char refusal[HTTP_ERROR_ANSWER_BYTES]; /* to connections beyond the caps */
     struct wheel_timer housekeeping;
     struct drain drain;
 };
@@ -343,6 +346,8 @@ static int open_doors(struct worker *w)
         .port = server->port, /* the first reactor's choice holds for all */
         .connection_count_max = (uint32_t)share_of(server, o->http_connections_max, 1),
         .peer_connection_count_max = (uint32_t)share_of(server, o->http_connections_per_address_max, 1),
+        .refusal = {(const uint8_t *)w->refusal,
+                    http_error_answer(w->refusal, PARLEY_ERR_FULL, REFUSED_RETRY_AFTER_MS)},
         .owner = w,
         .on_connection = on_connection};
     err = listener_create(&listen, &w->listener);

@@ -136,3 +136,20 @@ def test_bodies_of_clients_who_wait_for_100_continue(server):
     with Client(server) as s:
         s.send(head_of("/v1/conversations", LONG, "Expect: 100-continue"))
         assert s.answer()[0] == 401
+
+
+def test_no_more_connections_than_allowed_and_the_next_is_told(tmp_path):
+    with running(tmp_path, "--http-connections-max", "2") as server:
+        with Client(server) as one, Client(server) as two:
+            assert one.healthy() and two.healthy()
+            for _ in range(3):
+                with Client(server) as three:
+                    status, fields, error = three.answer()
+                    assert (status, error["code"], fields["connection"]) == (503, "overloaded", "close")
+                    assert fields["retry-after"] == "1" and three.file.read() == b""
+            assert one.healthy() and two.healthy()
+        for _ in range(1000):  # until their end is noticed
+            with Client(server) as four, contextlib.suppress(OSError):
+                if four.healthy():
+                    return
+        raise AssertionError("nobody is let in any more")
