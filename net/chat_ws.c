@@ -204,6 +204,41 @@ static void on_gone(struct subscriber *subscriber)
     chat_session_end_if_done(s);
 }
 
+/* -- the end */
+
+static bool token_over(const struct chat_session *s)
+{
+    const struct request_router *router = &s->door->chat->router;
+    return s->token_end_s <= router->now_ms(router->owner) / 1000;
+}
+
+/* When all that is under way is answered. */
+static void leave_if_done(struct chat_session *s)
+{
+    if (!s->leaving || s->send_count || !s->socket)
+        return;
+    if (token_over(s))
+        ws_socket_close_because(s->socket, WS_CODE_TOKEN_EXPIRED, "token_expired");
+    else
+        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
+}
+
+static void on_leave(void *owner)
+{
+    struct chat_session *s = owner;
+    s->leaving = true;
+    leave_if_done(s);
+}
+
+static void on_tick(void *owner)
+{
+    struct chat_session *s = owner;
+    if (token_over(s))
+        on_leave(s);
+    else
+        chat_resume_tick(s);
+}
+
 /* -- sends */
 
 static void answered(struct shard_request *shard)
@@ -219,8 +254,7 @@ static void answered(struct shard_request *shard)
         tell_ack(s, shard);
     memory_free(send);
     s->send_count--;
-    if (s->leaving && s->send_count == 0 && s->socket)
-        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
+    leave_if_done(s);
     chat_session_end_if_done(s);
 }
 
@@ -413,10 +447,13 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
                    : -PARLEY_ERR_BAD_REQUEST;
     if (text)
         fault = json_reader_fault(reader);
+    bool over = !err && token_over(s);
     if (!err)
-        err = on_command(s, f, payload.len, &fault);
+        err = over ? -PARLEY_ERR_TOKEN_EXPIRED : on_command(s, f, payload.len, &fault);
     if (err)
         refuse(s, f, err, &fault);
+    if (over)
+        on_leave(s);
 }
 
 static void on_opened(void *owner, struct ws_socket *socket)
@@ -429,19 +466,6 @@ static void on_opened(void *owner, struct ws_socket *socket)
     }
     ws_socket_hold(socket, true); /* hello comes first */
     live_join(s->door->live, LIVE_USER, &s->subscriber);
-}
-
-static void on_tick(void *owner)
-{
-    chat_resume_tick(owner);
-}
-
-static void on_leave(void *owner)
-{
-    struct chat_session *s = owner;
-    s->leaving = true;
-    if (s->send_count == 0)
-        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
 }
 
 static void on_closed(void *owner)
@@ -477,6 +501,8 @@ static struct chat_session *session_create(struct chat_ws *door, const struct jw
     s->door = door;
     s->live = live;
     s->service = jwt_has_scope(claims, "service");
+    uint64_t end_s = jwt_verifier_end_s(door->chat->tokens, claims);
+    s->token_end_s = end_s < UINT32_MAX ? (uint32_t)end_s : UINT32_MAX;
     s->user_len = (uint8_t)claims->sub_len;
     s->device_len = (uint8_t)claims->device_len;
     memcpy(s->texts, claims->sub, claims->sub_len);

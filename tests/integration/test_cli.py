@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import threading
 
@@ -16,6 +17,7 @@ from proxy import Proxy
 
 PARLEY = os.environ.get("PARLEY", "build/release/parley")
 ID = "0123456789abcdef0123456789abcdef"
+OVER = {"error": {"code": "token_expired", "message": "Over."}}
 
 
 def parley(*words, status=0, url=None, input=None, **env):
@@ -436,3 +438,61 @@ def test_the_field_that_the_server_refuses_is_told(server):
     c = parley("conversation", "create", *who, url=server.url).stdout.strip()
     told = parley("send", c, "x", "--client-id", "x" * 65, *who, url=server.url, status=1).stderr
     assert "too_large: client_msg_id must be a text of 1 to 64 bytes" in told
+
+
+def test_a_token_that_expires_is_told_or_renewed(server):
+    connections = []
+
+    async def ws(socket):
+        connections.append(socket)
+        await socket.send({"type": "hello", "session": "1", "user": "ann"})
+        await socket.recv()
+        if len(connections) == 1:
+            await socket.send(struct.pack(">H", 4401) + b"token_expired", opcode=8)
+        elif len(connections) == 2:
+            await socket.send({"type": "error", **OVER})
+        else:
+            await socket.send({"type": "message", "conversation": ID, "id": "1", "seq": 1, "sender": "bob", "body": "hello",
+                               "replay": True})
+            await socket.recv()
+    fake = FakeServer(lambda *_: (200, {"role": "member", "messages": [], "more": False}), ws)
+    for n in range(2):
+        told = parley("tail", ID, "--token", "t", url=fake.url, status=1).stderr
+        assert "the token has expired" in told and "parley token --help" in told and len(connections) == n + 1
+    connections.clear()
+    done = parley("tail", ID, "--data", server.data, "--as", "ann", "--count", "1", url=fake.url)
+    assert "hello" in done.stdout and len(connections) == 3
+    fake.stop()
+
+
+class ExpiringChat(FakeChat):
+    """The first connection's token expires after two sends, and is not let in again."""
+
+    def __init__(self):
+        FakeChat.__init__(self, seed=1)
+        self.upgrades, self.server.upgrade = 0, self.upgrade
+
+    def upgrade(self):
+        self.upgrades += 1
+        return (401, OVER) if self.upgrades == 2 else None
+
+    async def ws(self, socket):
+        if self.upgrades > 1:
+            return await FakeChat.ws(self, socket)
+        for _ in range(3):
+            last = await socket.recv()
+        await socket.send({"type": "error", "client_msg_id": last["client_msg_id"], **OVER})
+
+
+def test_an_import_goes_on_with_another_token_or_tells(server, tmp_path):
+    lines = lines_of(100, 5, 5)
+    path = write(str(tmp_path / "chat.jsonl"), lines)
+    fake = ExpiringChat()
+    assert "the token has expired" in parley("import", path, "--token", "t", url=fake.server.url, status=1).stderr
+    assert fake.upgrades == 2 and not fake.seen
+    fake.server.stop()
+    fake = ExpiringChat()
+    result = json.loads(parley("import", path, "--data", server.data, "--json", "--quiet", url=fake.server.url).stdout)
+    fake.server.stop()
+    assert result["complete"] and result["refused"] == 0 and fake.upgrades >= 3
+    assert {name: fake.messages[id] for name, id in result["conversation_ids"].items()} == by_conversation(lines)

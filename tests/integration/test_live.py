@@ -479,3 +479,39 @@ def test_a_stopping_server_says_going_away(server):
         assert {"last%d" % n for n in range(acked)} <= have
     finally:
         assert again.stop() == 0
+
+
+def test_a_session_ends_with_its_token(tmp_path):
+    """By itself soon after `exp`, and at once when it is used after that; what was sent before is answered first."""
+    server = Server(str(tmp_path), "--http-ws-ping-after", "400ms")
+    c = create(server, token(server, "ann"), "c", [])
+
+    async def closed(session):
+        with pytest.raises(websockets.ConnectionClosed):
+            while True:
+                await session.next()
+        assert (session.ws.close_code, session.ws.close_reason) == (4401, "token_expired")
+
+    async def quiet():
+        async with Session(server, token(server, "ann", "--seconds", "2")) as s:
+            await s.send(c, "early")
+            assert (await s.next())["type"] == "ack"
+            await closed(s)
+    asyncio.run(quiet())
+    assert server.stop() == 0
+    server = Server(str(tmp_path), "--http-ws-ping-after", "1h")
+
+    async def late():
+        async with Session(server, token(server, "ann", "--seconds", "2")) as s:
+            for n in range(1000):
+                await s.send(c, "late%d" % n)
+                told = await s.next()
+                if told["type"] != "ack":
+                    break
+                await asyncio.sleep(0.1)
+            assert (told["client_msg_id"], told["error"]["code"]) == ("late%d" % n, "token_expired") and n > 0
+            await closed(s)
+        return n
+    acked = asyncio.run(late())
+    assert len(history(server, token(server, "ann"), c, limit=200)["messages"]) == 1 + acked
+    assert server.stop() == 0

@@ -64,6 +64,17 @@ static int begin_minted(struct session *s)
     return err ? -PARLEY_ERR_FORBIDDEN : 0;
 }
 
+int session_renew_token(struct session *s)
+{
+    if (s->data)
+        return begin_minted(s);
+    fprintf(
+        stderr,
+        "parley: the token has expired: `parley token --help` tells how to get another; --data mints them as "
+        "they are needed\n");
+    return -PARLEY_ERR_FORBIDDEN;
+}
+
 static bool token_clean(const char *token)
 {
     for (; *token; token++)

@@ -46,6 +46,8 @@ struct session {
 
 PARLEY_MUST_USE int session_begin(struct session *s);
 void session_end(struct session *s);
+/* The token has expired. With --data another one takes its place: 0; else tells, and answers PARLEY_ERR_FORBIDDEN. */
+PARLEY_MUST_USE int session_renew_token(struct session *s);
 
 /* One request; failures that pass are tried again for retry_for_s. *out is the answer's JSON, the caller's to decref.
  * `refusal` (may be NULL) gets what the server said; then nothing is told and the call answers PARLEY_ERR_FORBIDDEN.

@@ -141,6 +141,8 @@ static int refused(struct tail *t, struct span text)
     struct refusal refusal;
     uint64_t wait;
     refusal_read(&refusal, 0, text);
+    if (refusal_is(&refusal, "token_expired"))
+        return -PARLEY_ERR_TOKEN_EXPIRED;
     if (refusal_passes(&refusal) &&
         backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), refusal.retry_after_ms, &wait) == 0) {
         session_sleep_ms(wait);
@@ -210,17 +212,22 @@ static int talk(struct tail *t)
                 err = send_resume(t);
         }
     }
-    return err;
+    return err == -PARLEY_ERR_END && t->ws.close_code == WS_CODE_TOKEN_EXPIRED ? -PARLEY_ERR_TOKEN_EXPIRED
+                                                                               : err;
 }
 
-static bool passes(const struct tail *t, int err)
+static bool passes(struct tail *t, int err)
 {
     struct refusal refusal;
+    if (err == -PARLEY_ERR_TOKEN_EXPIRED)
+        return session_renew_token(&t->session) == 0;
     if (err != -PARLEY_ERR_FORBIDDEN || t->ws.status == 101)
         return err == -PARLEY_ERR_IO || err == -PARLEY_ERR_END;
     refusal_read(&refusal, t->ws.status, text_span(&t->ws.refusal));
     if (refusal_passes(&refusal))
         return true;
+    if (refusal_is(&refusal, "token_expired"))
+        return session_renew_token(&t->session) == 0;
     session_tell_refusal(&refusal);
     return false;
 }
@@ -237,7 +244,8 @@ static int follow(struct tail *t)
             break;
         uint64_t wait;
         if (!passes(t, err) || backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), 0, &wait) != 0) {
-            if (err != -PARLEY_ERR_FORBIDDEN && err != -PARLEY_ERR_NOT_MEMBER)
+            if (err != -PARLEY_ERR_FORBIDDEN && err != -PARLEY_ERR_NOT_MEMBER &&
+                err != -PARLEY_ERR_TOKEN_EXPIRED)
                 session_tell_unreachable(&t->session, err);
             return err;
         }
