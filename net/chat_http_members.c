@@ -154,6 +154,8 @@ int chat_begin_receipt(struct chat_call *call)
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(f); i++)
         if (f[i].present && f[i].value.integer < 1)
             return chat_call_bad_field(call, &f[i]);
+    if (!f[0].present && !f[1].present)
+        return chat_call_bad(call, f[0].name, CHAT_RECEIPT_MUST);
     c->kind = COMMAND_RECEIPT;
     c->read_seq = f[0].present ? (uint64_t)f[0].value.integer : 0;
     c->delivered_seq = f[1].present ? (uint64_t)f[1].value.integer : 0;

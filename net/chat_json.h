@@ -18,6 +18,7 @@
 #define CHAT_CONTENT_TYPE_MUST "a text of at most 64 bytes"
 #define CHAT_TIME_MUST "a time of RFC 3339, such as 2024-05-01T10:00:00Z"
 #define CHAT_SEQ_MUST "the seq of a message, 1 or more"
+#define CHAT_RECEIPT_MUST "there, or delivered, or both"
 #define CHAT_ROLE_MUST "read_only, member, admin or owner"
 /* The fields that commands have in common. */
 #define CHAT_FIELD_CLIENT_ID(n)                                                                              \

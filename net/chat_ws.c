@@ -332,6 +332,10 @@ static int fill_receipt(struct chat_session *s, struct send *send, struct bytes_
         return bad_field(fault, read);
     if (delivered->present && delivered->value.integer < 1)
         return bad_field(fault, delivered);
+    if (!read->present && !delivered->present) {
+        *fault = (struct fault){read->name, CHAT_RECEIPT_MUST};
+        return -PARLEY_ERR_BAD_REQUEST;
+    }
     c->kind = COMMAND_RECEIPT;
     c->read_seq = read->present ? (uint64_t)read->value.integer : 0;
     c->delivered_seq = delivered->present ? (uint64_t)delivered->value.integer : 0;

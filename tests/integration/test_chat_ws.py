@@ -33,9 +33,11 @@ def test_what_is_wrong_with_a_command_is_told(tmp_path):
                 assert field is None or told["error"]["message"].startswith(field + " must be ")
                 assert told.get("client_msg_id") == ("1" if (command, field) in cases else None), (command, told)
                 assert told["error"]["message"] != "The request is not of the documented form."
-            await ws.send(json.dumps({"type": "resume", "conversation": c, "after": 7}))
-            told = json.loads(await ws.recv())
-            assert (told["conversation"], told["error"]["field"]) == (c, "after")
+            for command, field in (({"type": "resume", "after": 7}, "after"), ({"type": "receipt", "read": 0}, "read"),
+                                   ({"type": "receipt"}, "read"), ({"type": "receipt", "delivered": -1}, "delivered")):
+                await ws.send(json.dumps({"conversation": c, **command}))
+                told = json.loads(await ws.recv())
+                assert (told["conversation"], told["error"]["field"]) == (c, field)
     asyncio.run(talk())
     assert server.stop() == 0
 
