@@ -44,13 +44,11 @@ void load_mint(const struct load *l, const char *user, char out[LOAD_TOKEN_BYTES
 {
     static struct jwt_key key;
     static bool has_key;
-    uint8_t secret[SECRET_BYTES];
     struct jwt_claims claims = {.exp_s = clock_wall_ms(clock_real()) / 1000 + TOKEN_LIFETIME_S};
     size_t len = strlen(user);
     _Static_assert((int)LOAD_TOKEN_BYTES > (int)JWT_TOKEN_BYTES_MAX, "a token and its zero fit");
     errno = 0;
-    if (!has_key &&
-        (secret_read(l->data_dir, secret) != 0 || jwt_key_hs256(&key, secret, sizeof secret) != 0))
+    if (!has_key && (secret_read(l->data_dir, &key) != 0 || !key.can_mint))
         load_die("reading the secret in the data folder");
     has_key = true;
     parley_assert(len <= sizeof claims.sub);

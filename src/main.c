@@ -80,6 +80,9 @@ int main(int argc, char **argv)
     case CONFIG_HELP:
         config_print_help(stdout);
         return EXIT_SUCCESS;
+    case CONFIG_VERSION:
+        puts("parleyd " PARLEY_VERSION);
+        return EXIT_SUCCESS;
     case CONFIG_CHECK:
         config_print(&config, stdout);
         return EXIT_SUCCESS;

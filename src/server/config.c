@@ -390,7 +390,9 @@ static int scan(int argc, char *const argv[], char *const environment[], enum co
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             *action = CONFIG_HELP;
-    for (int at = 1; at < argc && *action != CONFIG_HELP;) {
+        else if (strcmp(argv[i], "--version") == 0)
+            *action = CONFIG_VERSION;
+    for (int at = 1; at < argc && *action != CONFIG_HELP && *action != CONFIG_VERSION;) {
         struct flag flag;
         if (strcmp(argv[at], "--check-config") == 0) {
             *action = CONFIG_CHECK;
@@ -417,7 +419,7 @@ int config_load(int argc, char *const argv[], char *const environment[], struct 
         parley_assert(good);
     }
     int err = scan(argc, argv, environment, action, &path, text);
-    if (err || *action == CONFIG_HELP)
+    if (err || *action == CONFIG_HELP || *action == CONFIG_VERSION)
         return err;
     if (path)
         err = load_file(out, path, text);
@@ -449,7 +451,7 @@ static void print_wrapped(FILE *to, const char *text)
 void config_print_help(FILE *to)
 {
     char flag[NAME_BYTES], variable[NAME_BYTES], wanted[128];
-    fputs("usage: parleyd [--config FILE] [--check-config] [--help] [--SECTION-KEY VALUE ...]\n\n"
+    fputs("usage: parleyd [--config FILE] [--check-config] [--help] [--version] [--SECTION-KEY VALUE ...]\n\n"
           "Every setting below has a default; a server without any settings listens on this machine only.\n"
           "A setting is read from four places, and the later one wins: the default, the file that\n"
           "--config or PARLEY_CONFIG names, the environment, the flags. One setting, three spellings:\n\n"

@@ -46,6 +46,10 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "Silence of a WebSocket until it is pinged; without an answer to two pings it is closed.")             \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \
       "Serve /test/http-echo, ws-echo, static/N and counters, for conformance suites and load generators.")  \
+    X(TEXT, auth, key_file, "", 0, 250,                                                                      \
+      "What tokens are verified with: a file with an Ed25519 key in PEM (the public one is enough), or "     \
+      "with an HS256 secret "                                                                                \
+      "of 64 hexadecimal digits. Empty: the data folder's own secret.")                                      \
     X(BYTES, message, body_max, "64KiB", 1, 512 << 10, "The longest message.")                               \
     X(DURATION, dedup, horizon, "7d", 60000, 31536000000,                                                    \
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \
@@ -98,10 +102,10 @@ struct config {
     uint8_t origin[CONFIG_KEY_COUNT]; /* enum config_origin */
 };
 
-enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP };
+enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 
 /* `argv` as main has it; `environment` is a NULL-ended list like environ. On success `*action` says what the
- * command line asks for (with CONFIG_HELP nothing else was looked at). On error `*out` is undefined. */
+ * command line asks for (with CONFIG_HELP and CONFIG_VERSION nothing else was looked at). On error `*out` is undefined. */
 PARLEY_MUST_USE int config_load(int argc, char *const argv[], char *const environment[], struct config *out,
                                 enum config_action *action, char text[CONFIG_TEXT_BYTES]);
 void config_print_help(FILE *to);

@@ -20,6 +20,7 @@
 #include "src/server/counters.h"
 #include "src/server/data_folder.h"
 #include "src/server/drain.h"
+#include "src/server/key_file.h"
 #include "src/server/router.h"
 #include "src/server/secret.h"
 #include "src/session/live.h"
@@ -531,6 +532,17 @@ static const char *start_failure(int err, const struct config *o, char *text)
     return text;
 }
 
+static int open_key(const struct config *o, struct jwt_key *key, char *text)
+{
+    bool given = o->auth_key_file[0];
+    int err = given ? key_file_read(o->auth_key_file, key) : secret_open(o->server_data_dir, key);
+    if (err)
+        snprintf(text, SERVER_TEXT_BYTES, "%.250s%s: %s", given ? o->auth_key_file : o->server_data_dir,
+                 given ? "" : "/secret",
+                 err == -PARLEY_ERR_CORRUPT ? "this is neither " KEY_FILE_FORMS : parley_err_text(err));
+    return err;
+}
+
 int server_start(const struct config *config, struct server **out, char text[SERVER_TEXT_BYTES])
 {
     _Static_assert((int)SERVER_TEXT_BYTES >= (int)DATA_FOLDER_TEXT_BYTES, "its sentences are passed on");
@@ -550,14 +562,9 @@ int server_start(const struct config *config, struct server **out, char text[SER
                                &server->folder, text);
     if (err)
         goto free_server;
-    uint8_t secret[SECRET_BYTES];
-    err = secret_open(config->server_data_dir, secret);
-    if (!err)
-        err = jwt_key_hs256(&server->key, secret, sizeof secret);
-    if (err) {
-        snprintf(text, SERVER_TEXT_BYTES, "%.300s/secret: %s", config->server_data_dir, parley_err_text(err));
+    err = open_key(config, &server->key, text);
+    if (err)
         goto close_folder;
-    }
     snprintf(text, SERVER_TEXT_BYTES, "out of memory or file descriptors");
     server->workers = memory_zalloc(server->reactor_count * sizeof *server->workers);
     struct reader_pool_options pool = {.reactor_count = server->reactor_count};

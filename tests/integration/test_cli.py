@@ -3,6 +3,7 @@ import gzip
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -11,7 +12,7 @@ import threading
 import requests
 
 from client import Tail, User
-from conftest import Server
+from conftest import PARLEYD, Server
 from fake_server import FakeServer
 from proxy import Proxy
 
@@ -496,3 +497,32 @@ def test_an_import_goes_on_with_another_token_or_tells(server, tmp_path):
     fake.server.stop()
     assert result["complete"] and result["refused"] == 0 and fake.upgrades >= 3
     assert {name: fake.messages[id] for name, id in result["conversation_ids"].items()} == by_conversation(lines)
+
+
+# The first key of RFC 8032, section 7.1.
+PRIVATE = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n"
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
+
+
+def test_a_server_that_knows_only_the_public_key(tmp_path):
+    private, public = write(str(tmp_path / "private"), [PRIVATE]), write(str(tmp_path / "public"), [PUBLIC])
+    server = Server(str(tmp_path), "--auth-key-file", public)
+    minted = json.loads(parley("token", "--key-file", private, "--sub", "ann", "--json").stdout)
+    assert set(minted) == {"token", "sub", "exp"} and minted["sub"] == "ann"
+    assert parley("conversation", "list", "--json", "--token", minted["token"], url=server.url).stdout == ""
+    assert not os.path.exists(server.data + "/secret")
+    other = write(str(tmp_path / "other"), ["00" * 32])
+    forged = parley("token", "--key-file", other, "--sub", "ann").stdout.strip()
+    assert "bad_token" in parley("conversation", "list", "--token", forged, url=server.url, status=1).stderr
+    assert "private" in parley("token", "--key-file", public, "--sub", "ann", status=1).stderr
+    assert "neither" in parley("token", "--key-file", os.path.devnull, "--sub", "ann", status=1).stderr
+    assert server.stop() == 0
+    wrong = subprocess.run([PARLEYD, "--server-data-dir", str(tmp_path / "data"), "--auth-key-file", os.path.devnull],
+                           capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 1 and "/dev/null: this is neither an Ed25519 key" in wrong.stderr
+
+
+def test_versions():
+    for program in "parley", "parleyd":
+        done = subprocess.run([{"parley": PARLEY, "parleyd": PARLEYD}[program], "--version"], capture_output=True, text=True)
+        assert done.returncode == 0 and re.fullmatch(program + r" \d+\.\d+\.\d+\n", done.stdout)

@@ -59,7 +59,7 @@ static int begin_minted(struct session *s)
         fprintf(stderr, "parley: --as is no user id\n");
         return -PARLEY_ERR_BAD_REQUEST;
     }
-    int err = mint(s->data, &claims, s->minted);
+    int err = mint(s->data, NULL, &claims, s->minted);
     s->token = s->minted;
     return err ? -PARLEY_ERR_FORBIDDEN : 0;
 }
