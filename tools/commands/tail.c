@@ -266,27 +266,29 @@ int command_tail(int argc, char **argv)
         {"last", FLAG_NUMBER, &t.last, "N", "begin with the newest N (10)"},
         {"count", FLAG_NUMBER, &t.count, "N", "end after N messages"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&t.session)};
-    const struct command_form form = {
-        "parley tail [options] CONVERSATION", about, flags, PARLEY_ARRAY_COUNT(flags), common,
-        PARLEY_ARRAY_COUNT(common),           1,     1};
+    struct command_form form = {.usage = "parley tail [options] CONVERSATION",
+                                .about = about,
+                                .flags = flags,
+                                .flag_count = PARLEY_ARRAY_COUNT(flags),
+                                .words_min = 1,
+                                .words_max = 1};
     char **words;
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = session_flags(&t.session, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
     bool forever = t.session.retry_for_s == UINT64_MAX;
     if (forever)
         t.session.retry_for_s = 0; /* of the first requests: who is not there at all is told at once */
-    int err = session_begin(&t.session);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    status = session_begin(&t.session);
+    if (status != EXIT_SUCCESS)
+        return status;
     session_catch_signals();
     t.conversation = words[0];
     t.backoff.limit_ms = forever ? UINT64_MAX : t.session.retry_for_s * 1000;
     t.sequence.emit = emit;
     t.sequence.owner = &t;
-    err = look(&t);
+    int err = look(&t);
     if (!err)
         err = t.after ? begin_after(&t) : begin_at_the_end(&t);
     if (!err)
