@@ -204,14 +204,6 @@ int conversation_give_tail(struct conversation *c, struct span row)
     return 0;
 }
 
-struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id)
-{
-    for (uint32_t i = 0; i < c->chunk_count; i++)
-        if (c->chunks[i]->first_id == first_id)
-            return c->chunks[i];
-    return NULL;
-}
-
 uint64_t conversation_kept_from(const struct conversation *c)
 {
     if (c->chunk_count == 0)

@@ -61,8 +61,6 @@ void conversation_encode(const struct conversation *c, struct bytes_writer *w);
 
 /* The row of the chunk open_chunk_id, so that later messages continue it. Before any is applied. */
 PARLEY_MUST_USE int conversation_give_tail(struct conversation *c, struct span row);
-/* The chunk in memory that begins with the id, or NULL: how a finished write-back finds what it wrote. */
-struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id);
 /* Frees the oldest chunks that the store has whole, but not the newest `keep`. */
 void conversation_forget_stored(struct conversation *c, uint32_t keep);
 /* The messages in memory are those from this id on; 0: all there are. UINT64_MAX: none of those there are. */

@@ -244,11 +244,6 @@ const struct page *shard_page(const struct shard *s, const struct id16 *conversa
     return find(s, (struct machine_key){.kind = OBJECT_PAGE, .id = *conversation, .page = number});
 }
 
-const struct user *shard_user(const struct shard *s, const struct id16 *hash)
-{
-    return find(s, (struct machine_key){.kind = OBJECT_USER, .id = *hash});
-}
-
 uint64_t shard_applied_id(const struct shard *s)
 {
     return s->applied_id;

@@ -92,7 +92,6 @@ void shard_turn_end(struct shard *shard);
 /* Applied objects in memory, NULL when there is none. They live until the next call that may change them. */
 const struct conversation *shard_conversation(const struct shard *shard, const struct id16 *id);
 const struct page *shard_page(const struct shard *shard, const struct id16 *conversation, uint32_t number);
-const struct user *shard_user(const struct shard *shard, const struct id16 *hash);
 uint64_t shard_applied_id(const struct shard *shard);
 uint32_t shard_object_count(const struct shard *shard);
 uint32_t shard_waiting_count(const struct shard *shard); /* requests, and reads of the store */

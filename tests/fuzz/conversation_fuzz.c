@@ -69,7 +69,7 @@ static void load(struct conversation *c, struct bytes_reader *r)
     parley_assert(err == 0 || err == -PARLEY_ERR_CORRUPT);
     if (err == 0)
         parley_assert(c->chunk_count == 1 && fuzz_same(chunk_row(c->chunks[0]), tail) &&
-                      conversation_chunk(c, c->open_chunk_id) == c->chunks[0]);
+                      c->chunks[0]->first_id == c->open_chunk_id);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -38,7 +38,6 @@ static void check_accept(struct span key, const char *accept)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const char *const ours[] = {"chat", "superchat"};
     struct bytes_reader r = bytes_reader_of(data, len);
     uint8_t flags = bytes_get_u8(&r);
     struct ws_handshake h = {.http_1_1 = !(flags & 1), .repeated = flags & 2};
@@ -48,9 +47,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     h.connection = fuzz_until(&r, '\n');
     h.version = fuzz_until(&r, '\n');
     h.key = fuzz_until(&r, '\n');
-    int choice = ws_handshake_choose(h.upgrade, ours, PARLEY_ARRAY_COUNT(ours));
-    parley_assert(choice < (int)PARLEY_ARRAY_COUNT(ours) &&
-                  (choice < 0 || list_has(h.upgrade, ours[choice])));
     bool good = ws_handshake_check(&h, accept) == 0;
     bool asked = h.http_1_1 && !h.repeated && fuzz_is(h.method, "GET") && list_has(h.upgrade, "websocket") &&
                  list_has(h.connection, "upgrade");

@@ -311,15 +311,12 @@ static void write_sample(struct json_writer *w)
     json_open_array(w);
     json_put_bool(w, true);
     json_put_bool(w, false);
-    json_put_null(w);
     json_open_array(w);
     json_close_array(w);
     json_put_int(w, 0);
     json_close_array(w);
     json_key(w, "t");
     json_put_time(w, 1);
-    json_key(w, "r");
-    json_put_raw(w, (struct span){(const uint8_t *)"{}", 2});
     json_key(w, "e");
     json_put_text(w, "");
     json_close_object(w);
@@ -330,8 +327,8 @@ static void the_writer_writes_what_is_read(void **state)
     (void)state;
     static const char want[] = "{\"s\":\"q\\\" b\\\\ \\b\\t\\n\\u000b\\f\\r\\u0001\\u001f\x7f "
                                "\xe2\x82\xac/\",\"i\":-9223372036854775808,"
-                               "\"id\":\"18446744073709551615\",\"a\":[true,false,null,[],0],\"t\":\"1970-01-"
-                               "01T00:00:00.001Z\",\"r\":{},\"e\":\"\"}";
+                               "\"id\":\"18446744073709551615\",\"a\":[true,false,[],0],\"t\":\"1970-01-"
+                               "01T00:00:00.001Z\",\"e\":\"\"}";
     enum { LEN = sizeof want - 1 };
     char buf[LEN];
     struct json_writer w = json_writer_of(buf, LEN);
