@@ -39,11 +39,11 @@ enum json_kind {
 
 struct json_field {
     const char *name;
+    const char *must; /* what it must be, in words; NULL: what its kind says */
     enum json_kind kind;
-    bool required;
     uint32_t bytes_min, bytes_max; /* of a text, or of each of a list; max 0: of any length */
-    const char *must;              /* what it must be, in words; NULL: what its kind says */
-    bool present;                  /* out, and all below */
+    bool required;
+    bool present; /* out, and all below */
     union {
         struct span string;
         int64_t integer;

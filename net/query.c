@@ -113,9 +113,10 @@ static int take_param(struct span name, struct span value, struct query_param *p
 int query_read(struct span query, struct query_scratch *scratch, struct query_param *params, size_t count,
                struct fault *fault)
 {
-    struct fault unwanted;
-    fault = fault ? fault : &unwanted;
-    *fault = (struct fault){0};
+    struct fault unwanted = {0};
+    if (!fault)
+        fault = &unwanted;
+    *fault = unwanted;
     for (size_t i = 0; i < count; i++) {
         params[i].present = false;
         params[i].value = (struct span){0};

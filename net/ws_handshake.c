@@ -49,4 +49,3 @@ int ws_handshake_check(struct ws_handshake *h, char accept[WS_ACCEPT_BYTES + 1])
     sodium_bin2base64(accept, WS_ACCEPT_BYTES + 1, digest, sizeof digest, sodium_base64_VARIANT_ORIGINAL);
     return 0;
 }
-
