@@ -10,7 +10,7 @@
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
-enum { JOB_WAIT_US = 200 };
+enum { JOB_WAIT_US = 200, EXPECT_EVERY_MS = 60000 };
 
 void shard_fail(struct shard *s, int err, const char *what)
 {
@@ -48,6 +48,14 @@ static uint64_t next_ceiling(void *owner)
     return s->ceiling;
 }
 
+static void expect_month(struct shard *s, uint64_t now_ms)
+{
+    if (now_ms - s->expected_ms < EXPECT_EVERY_MS) /* a clock that stepped back asks again */
+        return;
+    s->expected_ms = now_ms;
+    store_expect_month(s->store, snowflake_month(snowflake_ceiling(&s->ids, now_ms, 0)));
+}
+
 void shard_turn_end(struct shard *s)
 {
     if (s->failed)
@@ -58,6 +66,7 @@ void shard_turn_end(struct shard *s)
     shard_trim(s);
     derive_turn(s);
     uint64_t now = clock_wall_ms(s->options.clock);
+    expect_month(s, now);
     /* A lease half used up is renewed, so that announcements of an idle shard can go on. A full log will try again. */
     if (!s->failed && log_idle(s->log) && snowflake_ms(log_ceiling(s->log)) < now + s->options.lease_ms / 2) {
         int err = log_tick(s->log);

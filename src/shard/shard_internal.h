@@ -53,6 +53,7 @@ struct shard {
     uint8_t *record;        /* where a record is encoded */
     uint64_t log_written;   /* bytes of records applied since the start */
     uint64_t applied_ms, persisted_redo;
+    uint64_t expected_ms; /* when the store was last told which month is coming */
     struct upkeep persisted, flush;
     uint64_t loads, loads_from_disk, evictions, flushes;
     uint64_t loads_seen; /* by the eviction */

@@ -37,6 +37,19 @@ static void a_full_disk_refuses_commands_and_reads_go_on(void **state)
     check_conversation(w);
 }
 
+static void the_store_is_told_which_month_is_coming(void **state)
+{
+    struct world *w = *state;
+    turn(w);
+    uint32_t first = sim_store_expected_month();
+    assert_int_equal(first, 2026 * 12 + 8);
+    for (int day = 0; day < 14; day++) { /* it was the 21st of September */
+        clock_manual_advance(&w->clock, UINT64_C(24) * 3600 * 1000000000);
+        turn(w);
+    }
+    assert_int_equal(sim_store_expected_month(), first + 1);
+}
+
 static void a_stuck_store_is_not_filled_for_ever(void **state)
 {
     struct world *w = *state;
@@ -232,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_A_SHARD(a_full_disk_refuses_commands_and_reads_go_on),
+        ON_A_SHARD(the_store_is_told_which_month_is_coming),
         ON_A_SHARD(a_stuck_store_is_not_filled_for_ever),
         ON_A_SHARD(a_log_that_cannot_be_trimmed),
         ON_A_SHARD(a_trickle_does_not_fill_the_log),
