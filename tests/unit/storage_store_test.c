@@ -591,7 +591,6 @@ static void a_full_disk_means_stop_and_then_goes_on(void **state)
 }
 
 /* A disk of its own for the bench's folder, until the teardown; false: not allowed to mount. */
- * fails half way. */
 static bool disk_mount(struct bench *b)
 {
     b->mounted = mount("parley", b->root, "tmpfs", 0, "size=64m") == 0;
