@@ -96,6 +96,7 @@ static int open_log(struct shard *s, struct log_report *report)
     struct log_options log = {.dir = s->options.log_dir,
                               .files = s->options.files,
                               .segment_bytes = s->options.segment_bytes,
+                              .must_exist = s->options.must_exist,
                               .helper_thread = s->options.helper_thread,
                               .owner = s,
                               .on_durable = shard_on_durable,
@@ -126,7 +127,8 @@ static int replay(struct shard *s, struct log_report *report)
         snprintf(report->text, sizeof report->text,
                  "the log begins at position %llu, but the store needs it from %llu: %s",
                  (unsigned long long)start, (unsigned long long)redo,
-                 position.redo ? "the store is older than the log" : "the store is missing");
+                 position.redo ? "the store is older than the log"
+                               : "the store is missing; restore it from a backup, see 'parley verify'");
         return -PARLEY_ERR_LOST;
     }
     s->persisted_redo = redo;
@@ -256,6 +258,21 @@ const struct page *shard_page(const struct shard *s, const struct id16 *conversa
 const struct user *shard_user(const struct shard *s, const struct id16 *hash)
 {
     return find(s, (struct machine_key){.kind = OBJECT_USER, .id = *hash});
+}
+
+uint64_t shard_log_start(const struct shard *s)
+{
+    return log_start(s->log);
+}
+
+uint64_t shard_log_end(const struct shard *s)
+{
+    return log_end(s->log);
+}
+
+uint64_t shard_derived_to(const struct shard *s, uint32_t source)
+{
+    return derive_offset(s, source);
 }
 
 uint64_t shard_applied_id(const struct shard *s)
