@@ -38,7 +38,7 @@ struct log_options {
     uint64_t (*ceiling)(void *owner);
 };
 
-/* What a refused start says: file and offset of the damage, and why, in `text`. */
+/* What a refused start says: file and offset of the damage, and why, in `text`. Of a repaired tail: the same place. */
 struct log_report {
     uint64_t start, end, ceiling,
         mark;            /* first kept, after the last durable, highest ceiling, durable mark */

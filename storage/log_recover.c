@@ -325,6 +325,8 @@ static int repair_tail(struct recovery *r)
         err = r->files->ops->sync(r->files, fd);
     r->files->ops->close(r->files, fd);
     r->report->torn_bytes = r->damage_to - r->damage_from;
+    r->report->offset = r->damage_from;
+    snprintf(r->report->file, sizeof(r->report->file), "%.255s", strrchr(path, '/') + 1);
     return err;
 }
 

@@ -146,7 +146,7 @@ static int open_live(struct worker *w)
 static void on_shard_fatal(void *owner, int err, const char *what)
 {
     (void)owner;
-    fprintf(stderr, "parleyd: stopping at once: %s: %s\n", what, parley_err_text(err));
+    logger_line(LOGGER_ERROR, "fatal", logger_text("what", what), logger_err(err));
     _exit(EXIT_FAILURE);
 }
 
@@ -176,9 +176,14 @@ static void wake_worker(void *owner)
 }
 
 /* Nothing has moved yet: from the persisted redo on, everything was replayed. */
-static void log_opened(const struct shard *shard, uint32_t number, uint64_t took_ms)
+static void log_opened(const struct shard *shard, uint32_t number, const struct log_report *report,
+                       uint64_t took_ms)
 {
     struct shard_counters now;
+    if (report->torn_bytes)
+        logger_line(LOGGER_WARN, "torn_tail_repaired", logger_u64("shard", number),
+                    logger_text("file", report->file), logger_u64("offset", report->offset),
+                    logger_u64("bytes", report->torn_bytes));
     shard_counters_read(shard, &now);
     logger_line(LOGGER_INFO, "shard_opened", logger_u64("shard", number),
                 logger_u64("redo", now.persisted_redo), logger_u64("end", now.applied),
@@ -246,7 +251,7 @@ static int open_shard(struct worker *w, uint32_t number)
     uint64_t began_ms = clock_monotonic_ms(clock_real());
     err = shard_open(&options, &report, &w->shards[number]);
     if (!err)
-        log_opened(w->shards[number], number, clock_monotonic_ms(clock_real()) - began_ms);
+        log_opened(w->shards[number], number, &report, clock_monotonic_ms(clock_real()) - began_ms);
     if (err)
         say(server, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
             report.text[0] ? report.text : parley_err_text(err), log_dir, report.file,
@@ -517,6 +522,8 @@ int server_stop(struct server **at)
     struct server *server = *at;
     int first = 0;
     *at = NULL;
+    uint64_t began_ms = clock_monotonic_ms(clock_real());
+    logger_line(LOGGER_INFO, "drain_began", logger_u64("grace_ms", server->config->server_shutdown_grace_ms));
     atomic_store(&server->stopping, true);
     for (uint32_t i = 0; i < server->reactor_count; i++)
         reactor_stop(server->workers[i].reactor);
@@ -524,6 +531,8 @@ int server_stop(struct server **at)
         int err = reactor_join(server->workers[i].reactor);
         first = first ? first : err;
     }
+    logger_line(LOGGER_INFO, "drain_ended",
+                logger_u64("took_ms", clock_monotonic_ms(clock_real()) - began_ms));
     server_log_counters(server);
     for (uint32_t i = 0; i < server->reactor_count; i++)
         reactor_destroy(&server->workers[i].reactor);

@@ -6,11 +6,17 @@
 #include <unistd.h>
 
 #include "src/base/error.h"
+#include "src/base/logger.h"
 #include "src/base/memory.h"
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
-enum { JOB_WAIT_US = 200, EXPECT_EVERY_MS = 60000 };
+enum {
+    JOB_WAIT_US = 200,
+    EXPECT_EVERY_MS = 60000,
+    CLOCK_SLACK_MS = 1000,
+    CEILING_AHEAD_MAX = 10 /* leases: each start begins above the last ceiling, so that quick ones add up */
+};
 
 void shard_fail(struct shard *s, int err, const char *what)
 {
@@ -56,6 +62,15 @@ static void expect_month(struct shard *s, uint64_t now_ms)
     store_expect_month(s->store, snowflake_month(snowflake_ceiling(&s->ids, now_ms, 0)));
 }
 
+/* Ids and ceilings do not step back with the clock; that it did is somebody's mistake all the same. */
+static void watch_clock(struct shard *s, uint64_t now_ms)
+{
+    if (now_ms + CLOCK_SLACK_MS < s->wall_ms)
+        logger_line(LOGGER_WARN, "clock_stepped_back", logger_u64("shard", s->options.number),
+                    logger_u64("by_ms", s->wall_ms - now_ms));
+    s->wall_ms = now_ms;
+}
+
 void shard_turn_end(struct shard *s)
 {
     if (s->failed)
@@ -66,6 +81,7 @@ void shard_turn_end(struct shard *s)
     shard_trim(s);
     derive_turn(s);
     uint64_t now = clock_wall_ms(s->options.clock);
+    watch_clock(s, now);
     expect_month(s, now);
     /* A lease half used up is renewed, so that announcements of an idle shard can go on. A full log will try again. */
     if (!s->failed && log_idle(s->log) && snowflake_ms(log_ceiling(s->log)) < now + s->options.lease_ms / 2) {
@@ -173,6 +189,8 @@ int shard_open(const struct shard_options *options, struct log_report *report, s
     s->applied_id = s->ceiling;
     s->applied_ms = clock_monotonic_ms(options->clock);
     snowflake_init(&s->ids, options->number, s->ceiling);
+    uint64_t ahead_ms = (uint64_t)options->lease_ms * CEILING_AHEAD_MAX;
+    s->wall_ms = snowflake_ms(s->ceiling) - ahead_ms; /* the clock has said so before the start */
     *out = s;
     return 0;
 
