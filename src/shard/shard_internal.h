@@ -60,7 +60,7 @@ struct shard {
     uint64_t loads_seen; /* by the eviction */
     bool pressed;        /* by a source of derivation: flush, and say so */
     bool failed, closing;
-    bool told_long;   /* in the log */
+    bool told_full;   /* in the log */
     bool evict_stuck; /* memory is over its limit, and nothing was free to go */
 };
 

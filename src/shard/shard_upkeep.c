@@ -177,13 +177,14 @@ static void ask(struct shard *s, struct upkeep *u, void (*run)(void *), void (*d
     s->job_count++;
 }
 
-/* Commands are refused at log_bytes_max; this says so before. */
-static void tell_long(struct shard *s, bool is_long)
+/* Begun when commands are refused for it, ended when the log is no longer long: it does not flicker between. */
+static void tell_full(struct shard *s, bool is_long)
 {
-    if (is_long == s->told_long)
+    bool full = s->told_full ? is_long : log_bytes(s->log) > s->options.log_bytes_max;
+    if (full == s->told_full)
         return;
-    s->told_long = is_long;
-    logger_line(is_long ? LOGGER_WARN : LOGGER_INFO, is_long ? "log_long_began" : "log_long_ended",
+    s->told_full = full;
+    logger_line(full ? LOGGER_WARN : LOGGER_INFO, full ? "log_full_began" : "log_full_ended",
                 logger_u64("shard", s->options.number), logger_u64("bytes", log_bytes(s->log)),
                 logger_u64("start", log_start(s->log)), logger_u64("persisted_redo", s->persisted_redo),
                 logger_u64("derived_floor", derive_floor(s)));
@@ -194,7 +195,7 @@ void shard_trim(struct shard *s)
     uint64_t now = clock_monotonic_ms(s->options.clock);
     bool behind = s->persisted_redo < writeback_redo(&s->writeback);
     bool is_long = shard_log_is_long(s);
-    tell_long(s, is_long);
+    tell_full(s, is_long);
     /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
     if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms)
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
