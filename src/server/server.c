@@ -102,6 +102,11 @@ static void publish_counters(const struct worker *w)
         shard_counters_read(w->shards[n], &now);
         counters_publish(w->server->counters, n, &now);
     }
+    struct thread_counters own;
+    reactor_counters_read(w->reactor, &own.reactor);
+    mailbox_counters_read(w->router.mailbox, &own.mailbox);
+    listener_counters_read(w->listener, &own.listener);
+    counters_publish_thread(w->server->counters, mailbox_index(w->router.mailbox), &own);
 }
 
 static void on_connection(void *owner, struct st_h2o_socket_t *socket, const struct sockaddr *peer)
@@ -500,8 +505,7 @@ static int worker_launch(struct server *server, uint32_t index)
 
 void server_log_counters(const struct server *server)
 {
-    for (uint32_t n = 0; n < server->folder.shard_count; n++)
-        counters_log(server->counters, n);
+    counters_log(server->counters);
 }
 
 static void server_free(struct server *server)
@@ -647,7 +651,7 @@ static int server_open(struct server *server, uint32_t cores, char *text)
     if (!err)
         err = live_shared_create((uint16_t)server->reactor_count, &server->live_shared);
     if (!err)
-        err = counters_create(server->folder.shard_count, &server->counters);
+        err = counters_create(server->folder.shard_count, server->reactor_count, &server->counters);
     if (err)
         return err;
     err = start_workers(server);

@@ -53,6 +53,8 @@ def test_counters_say_what_was_appended_and_written(server):
     assert after["shards"] >= 1
     assert after["applied"] > before["applied"]
     assert after["log_block_bytes"] >= after["log_event_bytes"] + after["log_padding_bytes"] + 64 * after["log_blocks"]
+    assert after["reactors"] >= 1 and after["listener_accepted"] > 0 and after["reactor_turns"] > 0
+    assert after["listener_refused_cap"] == after["mailbox_live_refused"] == 0
     assert after["log_zeroed_bytes"] > 0 and after["store_batch_bytes"] > before["store_batch_bytes"]
 
 
