@@ -112,8 +112,9 @@ def test_a_store_that_is_gone_is_refused_when_a_log_was_trimmed(tmp_path):
 
     sent = 0
     while not trimmed():
-        assert sent < 1500 and send(server, ann, conversation, sent, "x" * (500 << 10)).status_code == 201
-        sent += 1
+        status = send(server, ann, conversation, sent, "x" * (500 << 10)).status_code
+        assert sent < 1500 and status in (201, 503)  # for want of room, for a moment
+        sent += status == 201
     owner = trimmed()[0]
     server.stop(signal.SIGKILL)
     for n, what in ((owner, "store is missing"), (1 - owner, "shard %d needs the log of shard %d" % (1 - owner, owner))):
