@@ -642,6 +642,11 @@ static bool has_three_months(struct bench *b)
     return store_months(b->store, NULL, 0) == 3;
 }
 
+static bool has_written_three(struct bench *b)
+{
+    return b->done_count == 3;
+}
+
 static bool is_flushed(struct bench *b)
 {
     return store_flush(b->store) == 0;
@@ -670,12 +675,13 @@ static void without_a_free_byte_months_wait_and_flushes_fail_and_all_goes_on(voi
     submit_row(b, DECEMBER, 1);
     submit_row(b, DECEMBER + 1, 1); /* nobody expected it */
     wait_until(b, is_full);
+    wait_until(b, has_written_three); /* memory has room */
     for (int i = 0; i < 5; i++) {
         assert_true(store_flush(b->store) < 0);
         usleep(100000);
         store_poll(b->store);
     }
-    assert_int_equal(b->done_count, 3); /* memory has room */
+    assert_int_equal(b->done_count, 3);
     assert_row(b, chunk_key(key, DECEMBER, 1, 1), STORE_CACHE, "row");
     assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_PERSISTED, NULL);
     disk_free(b);
