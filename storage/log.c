@@ -605,7 +605,8 @@ int log_open(const struct log_options *options, struct log_report *report, struc
         snprintf(report->text, sizeof(report->text), "the log is locked by another process, or cannot be");
         goto fail;
     }
-    err = log_recover(log->files, log->dir, log->options.segment_bytes, report, &found);
+    err = log_recover(log->files, log->dir, log->options.segment_bytes, log->options.must_exist, report,
+                      &found);
     if (err != 0)
         goto fail;
     err = adopt(log, &found, report);

@@ -29,6 +29,7 @@ struct log_options {
     struct file_layer *files; /* outlives the log */
     uint64_t segment_bytes;   /* a multiple of 4 KiB, at least 2 blocks; default 64 MiB when 0 */
     uint32_t mark_idle_ms;    /* a mark is written after so long without an append; default 100 when 0 */
+    bool must_exist;          /* an empty folder is a lost log: -PARLEY_ERR_LOST */
     bool helper_thread;       /* pre-zero the next segment on a thread; false: inside log_poll (simulation) */
     void *owner;
     void (*on_durable)(void *owner, uint64_t end);
@@ -37,7 +38,7 @@ struct log_options {
     uint64_t (*ceiling)(void *owner);
 };
 
-/* What a refused start says: file and offset of the damage, and why, in `text`. */
+/* What a refused start says: file and offset of the damage, and why, in `text`. Of a repaired tail: the same place. */
 struct log_report {
     uint64_t start, end, ceiling,
         mark;            /* first kept, after the last durable, highest ceiling, durable mark */

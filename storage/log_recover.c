@@ -10,6 +10,7 @@
 struct recovery {
     struct file_layer *files;
     const char *dir;
+    bool must_exist;
     struct log_report *report;
     struct log_recovered *out;
     struct log_mark mark;
@@ -324,6 +325,8 @@ static int repair_tail(struct recovery *r)
         err = r->files->ops->sync(r->files, fd);
     r->files->ops->close(r->files, fd);
     r->report->torn_bytes = r->damage_to - r->damage_from;
+    r->report->offset = r->damage_from;
+    snprintf(r->report->file, sizeof(r->report->file), "%.255s", strrchr(path, '/') + 1);
     return err;
 }
 
@@ -395,7 +398,7 @@ static int recover(struct recovery *r, uint64_t segment_bytes)
     if (err != 0)
         return err;
     err = log_mark_read(r->files, r->dir, r->buffer, &r->mark);
-    if (err == -PARLEY_ERR_NOT_FOUND && r->segments == NULL)
+    if (err == -PARLEY_ERR_NOT_FOUND && r->segments == NULL && !r->must_exist)
         err = log_mark_create(r->files, r->dir, r->buffer, &r->mark);
     else if (err == -PARLEY_ERR_NOT_FOUND)
         return refuse(r, -PARLEY_ERR_LOST, NULL, 0, "the mark is missing");
@@ -403,7 +406,7 @@ static int recover(struct recovery *r, uint64_t segment_bytes)
         return refuse(r, err, NULL, 0, "the mark is damaged");
     if (err != 0)
         return err;
-    if (r->segments == NULL && r->mark.block_number > 0)
+    if (r->segments == NULL && (r->mark.block_number > 0 || r->must_exist))
         return refuse(r, -PARLEY_ERR_LOST, NULL, 0, "all segments are missing");
     if (r->segments == NULL)
         err = log_segment_create(r->files, r->dir, 1, segment_bytes, &r->segments);
@@ -418,10 +421,10 @@ static int recover(struct recovery *r, uint64_t segment_bytes)
     return err;
 }
 
-int log_recover(struct file_layer *files, const char *dir, uint64_t segment_bytes, struct log_report *report,
-                struct log_recovered *out)
+int log_recover(struct file_layer *files, const char *dir, uint64_t segment_bytes, bool must_exist,
+                struct log_report *report, struct log_recovered *out)
 {
-    struct recovery r = {.files = files, .dir = dir, .report = report, .out = out};
+    struct recovery r = {.files = files, .dir = dir, .must_exist = must_exist, .report = report, .out = out};
     int err = recover(&r, segment_bytes);
     if (err != 0 && report->text[0] == '\0')
         snprintf(report->text, sizeof(report->text), "recovery failed: %s", parley_err_text(err));

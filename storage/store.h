@@ -52,6 +52,7 @@ struct store_options {
     void (*on_fatal)(void *owner, const char *what); /* from the store thread: exit and replay */
 };
 
+/* -PARLEY_ERR_DISK_FULL: RocksDB writes when it opens. */
 PARLEY_MUST_USE int store_open(const struct store_options *options, struct store **out, char *text,
                                size_t text_len);
 /* Writes what was submitted, runs the `done`s of what was written, then closes. On a full disk, or after
@@ -92,6 +93,9 @@ PARLEY_MUST_USE int store_scan(struct store *store, struct store_key from, size_
 /* The same from keys <= `from` downwards. */
 PARLEY_MUST_USE int store_scan_back(struct store *store, struct store_key from, size_t prefix_len,
                                     enum store_tier tier, store_row_fn *fn, void *owner);
+/* Any thread; cheap. What is written next is of this month or the one after: the store thread makes their families
+ * now, so that they are there when the disk is full. */
+void store_expect_month(struct store *store, uint32_t month);
 /* The months that exist, newest first; answers how many there are. */
 size_t store_months(struct store *store, uint32_t *months, size_t max);
 /* Drops a month's families for good; readers inside it end in peace. Waits for a write that is under way; a

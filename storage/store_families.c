@@ -131,6 +131,9 @@ int store_families_ensure(struct store *store, uint32_t month, char *text, size_
     for (int i = 0; i < STORE_MONTHLY_COUNT; i++) {
         if (slot->family[i])
             continue; /* made at an earlier try, or found at open */
+        int err = store_space_for_files(store, text, text_len);
+        if (err)
+            return err;
         char name[FAMILY_NAME_LEN], *error = NULL;
         month_name(name, (enum store_family)(STORE_FIXED_COUNT + i), month);
         rocksdb_column_family_handle_t *handle =
@@ -353,6 +356,9 @@ int store_families_open(struct store *store, char *text, size_t text_len)
     options = memory_alloc(NAMES_MAX * sizeof *options);
     handles = memory_alloc(NAMES_MAX * sizeof *handles);
     if (!options || !handles)
+        goto out;
+    err = store_space_for_files(store, text, text_len);
+    if (err)
         goto out;
     err = names_collect(store, names, NAMES_MAX, &count, text, text_len);
     if (err)

@@ -2,6 +2,7 @@
 #include "src/base/error.h"
 #include "src/base/logger.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
@@ -11,7 +12,7 @@
 
 enum { LINE_BYTES = 1024, NAME_BYTES = 96, HELP_COLUMNS = 96, HELP_INDENT = 6 };
 
-enum kind { TEXT, NUMBER, POWER, BYTES, DURATION, FLAG, LEVEL };
+enum kind { TEXT, ADDRESS, NUMBER, POWER, BYTES, DURATION, FLAG, LEVEL };
 
 struct row {
     enum kind kind;
@@ -21,6 +22,7 @@ struct row {
 };
 
 #define NAME_TEXT(field) field
+#define NAME_ADDRESS(field) field
 #define NAME_NUMBER(field) field
 #define NAME_POWER(field) field
 #define NAME_BYTES(field) field##_bytes
@@ -121,6 +123,8 @@ static void describe(const struct row *row, char *out, size_t len)
         snprintf(out, len, "true or false");
     } else if (row->kind == LEVEL) {
         snprintf(out, len, "debug, info, warn or error");
+    } else if (row->kind == ADDRESS) {
+        snprintf(out, len, "a numeric IPv4 or IPv6 address");
     } else if (row->kind == TEXT) {
         snprintf(out, len, "a text of %" PRIu64 " to %" PRIu64 " bytes", row->min, row->max);
     } else {
@@ -147,10 +151,18 @@ static bool set_text(struct config *config, const struct row *row, const char *v
     return true;
 }
 
+static bool is_address(const char *value)
+{
+    struct in6_addr address; /* the larger of the two */
+    return inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1;
+}
+
 static bool set_value(struct config *config, const struct row *row, const char *value)
 {
     uint64_t number;
-    if (row->kind == TEXT)
+    if (row->kind == ADDRESS && !is_address(value))
+        return false;
+    if (row->kind == TEXT || row->kind == ADDRESS)
         return set_text(config, row, value);
     bool parsed = row->kind == FLAG || row->kind == LEVEL ? parse_choice(value, row->kind, &number)
                                                           : parse_number(value, row->kind, &number);
@@ -478,6 +490,18 @@ void config_print_help(FILE *to)
     }
 }
 
+static void print_value(const struct config *config, const struct row *row, char out[CONFIG_VALUE_BYTES])
+{
+    const char *at = (const char *)config + row->offset;
+    uint64_t number;
+    if (row->kind == TEXT || row->kind == ADDRESS) {
+        memcpy(out, at, CONFIG_VALUE_BYTES);
+        return;
+    }
+    memcpy(&number, at, sizeof number);
+    print_number(out, CONFIG_VALUE_BYTES, row->kind, number);
+}
+
 void config_print(const struct config *config, FILE *to)
 {
     static const char *const origins[] = {"default", "file", "environment", "flag"};
@@ -486,13 +510,19 @@ void config_print(const struct config *config, FILE *to)
         const struct row *row = &rows[key];
         if (key == 0 || strcmp(row->section, rows[key - 1].section) != 0)
             fprintf(to, "%s[%s]\n", key ? "\n" : "", row->section);
-        if (row->kind == TEXT) {
-            memcpy(value, (const char *)config + row->offset, sizeof value);
-        } else {
-            uint64_t number;
-            memcpy(&number, (const char *)config + row->offset, sizeof number);
-            print_number(value, sizeof value, row->kind, number);
-        }
+        print_value(config, row, value);
         fprintf(to, "# from: %s\n%s = %s\n", origins[config->origin[key]], row->name, value);
     }
+}
+
+void config_log(const struct config *config)
+{
+    char names[CONFIG_KEY_COUNT][NAME_BYTES], values[CONFIG_KEY_COUNT][CONFIG_VALUE_BYTES];
+    struct logger_field fields[CONFIG_KEY_COUNT];
+    for (size_t key = 0; key < CONFIG_KEY_COUNT; key++) {
+        snprintf(names[key], NAME_BYTES, "%s_%s", rows[key].section, rows[key].name);
+        print_value(config, &rows[key], values[key]);
+        fields[key] = logger_text(names[key], values[key]);
+    }
+    logger_log(LOGGER_INFO, "config_in_use", fields, CONFIG_KEY_COUNT);
 }

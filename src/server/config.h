@@ -17,7 +17,7 @@
 enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
 
 /* X(kind, section, name, default, min, max, help)
- * TEXT: its length in bytes has the range. NUMBER. POWER: a power of two. BYTES: also KiB, MiB, GiB.
+ * TEXT: its length in bytes has the range. ADDRESS: the same, numeric. NUMBER. POWER: a power of two. BYTES: also KiB, MiB, GiB.
  * DURATION: ms, s, m, h, d; kept in ms, as its range. FLAG: true or false. LEVEL: of the logger. */
 #define CONFIG_KEYS(X)                                                                                       \
     X(TEXT, server, data_dir, "/var/lib/parley", 1, 200,                                                     \
@@ -30,7 +30,7 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
     X(FLAG, server, pin_cores, "true", 0, 1, "Bind each reactor to a core. Off when cores are shared.")      \
     X(DURATION, server, shutdown_grace, "10s", 0, 600000,                                                    \
       "How long a stopping server waits for its clients to leave.")                                          \
-    X(TEXT, http, address, "127.0.0.1", 2, 45,                                                               \
+    X(ADDRESS, http, address, "127.0.0.1", 2, 45,                                                            \
       "The numeric address to listen on. 0.0.0.0 or :: serves everybody: put TLS in front of it.")           \
     X(NUMBER, http, port, "8080", 0, 65535, "The port of HTTP and WebSocket; 0: any free one.")              \
     X(NUMBER, http, connections_max, "30000", 1, 10000000,                                                   \
@@ -85,6 +85,7 @@ enum config_key {
 };
 
 #define CONFIG_FIELD_TEXT(field) char field[CONFIG_VALUE_BYTES]
+#define CONFIG_FIELD_ADDRESS(field) char field[CONFIG_VALUE_BYTES]
 #define CONFIG_FIELD_NUMBER(field) uint64_t field
 #define CONFIG_FIELD_POWER(field) uint64_t field
 #define CONFIG_FIELD_BYTES(field) uint64_t field##_bytes
@@ -111,5 +112,7 @@ PARLEY_MUST_USE int config_load(int argc, char *const argv[], char *const enviro
 void config_print_help(FILE *to);
 /* The values in force and where each comes from, in the form of a file that config_load would take. */
 void config_print(const struct config *config, FILE *to);
+/* The values in force, in one line of the log: event=config_in_use SECTION_KEY=VALUE ... */
+void config_log(const struct config *config);
 
 #endif

@@ -50,14 +50,16 @@ static int lock(const char *dir, int *fd, char *text)
     return -PARLEY_ERR_FULL;
 }
 
+static const char complete_line[] = "complete = yes\n";
+
 static size_t identity_format(const struct data_folder *f, char out[IDENTITY_BYTES_MAX])
 {
     char key[2 * HASH_KEY_BYTES + 1];
     sodium_bin2hex(key, sizeof key, f->key.bytes, sizeof f->key.bytes);
     int n = snprintf(out, IDENTITY_BYTES_MAX,
                      "format = %" PRIu32 "\nshards = %" PRIu32
-                     "\nhash = siphash128\nkey = %s\nepoch = %" PRIu64 "\n",
-                     f->format, f->shard_count, key, f->epoch);
+                     "\nhash = siphash128\nkey = %s\nepoch = %" PRIu64 "\n%s",
+                     f->format, f->shard_count, key, f->epoch, f->complete ? complete_line : "");
     parley_assert(n > 0 && n < IDENTITY_BYTES_MAX - 32);
     uint32_t crc = crc32c(0, out, (size_t)n);
     n += snprintf(out + n, IDENTITY_BYTES_MAX - (size_t)n, "crc32c = %08" PRIx32 "\n", crc);
@@ -73,6 +75,7 @@ static int identity_parse(struct data_folder *f, const char *have, size_t len)
                         " hash = siphash128 key = %32[0-9a-f] epoch = %" SCNu64,
                         &f->format, &f->shard_count, key, &f->epoch);
     size_t key_bytes = 0;
+    f->complete = strstr(have, complete_line) != NULL;
     if (fields != 4 || f->shard_count == 0 || f->shard_count > SHARD_COUNT_MAX ||
         sodium_hex2bin(f->key.bytes, sizeof f->key.bytes, key, strlen(key), NULL, &key_bytes, NULL) != 0 ||
         key_bytes != HASH_KEY_BYTES)
@@ -157,6 +160,32 @@ static int identity_open(const char *dir, uint32_t shard_count, uint32_t cores, 
     return -PARLEY_ERR_BAD_REQUEST;
 }
 
+/* What is missing would be made anew, and its conversations would be gone without a word. A store may be missing: its
+ * shard decides whether the log can bring it back. */
+static int check_shards(const char *dir, const struct data_folder *f, char *text)
+{
+    static const char *const parts[] = {"", "/log"};
+    for (uint32_t n = 0; f->complete && n < f->shard_count; n++)
+        for (size_t i = 0; i < PARLEY_ARRAY_COUNT(parts); i++) {
+            char name[32], path[PATH_BYTES];
+            struct stat st;
+            snprintf(name, sizeof name, "shard-%04" PRIu32 "%s", n, parts[i]);
+            int err = path_of(path, dir, name, text);
+            if (err)
+                return err;
+            if (stat(path, &st) == 0)
+                continue;
+            if (errno != ENOENT)
+                return system_error(text, "look at", path);
+            snprintf(text, DATA_FOLDER_TEXT_BYTES,
+                     "%.300s is missing: put it back, or restore the whole data folder from a backup; "
+                     "'parley verify' looks at the rest",
+                     path);
+            return -PARLEY_ERR_LOST;
+        }
+    return 0;
+}
+
 int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, struct data_folder *out,
                      char text[DATA_FOLDER_TEXT_BYTES])
 {
@@ -174,8 +203,24 @@ int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, stru
     if (err)
         return err;
     err = identity_open(dir, shard_count, cores, out, text);
+    if (!err)
+        err = check_shards(dir, out, text);
     if (err)
         data_folder_close(out);
+    return err;
+}
+
+int data_folder_completed(const char *dir, struct data_folder *folder, char text[DATA_FOLDER_TEXT_BYTES])
+{
+    char path[PATH_BYTES];
+    if (folder->complete)
+        return 0;
+    int err = path_of(path, dir, "identity", text);
+    if (err)
+        return err;
+    folder->complete = true;
+    err = identity_write(dir, path, folder, text);
+    folder->complete = !err;
     return err;
 }
 

@@ -550,6 +550,11 @@ void derive_take_persisted(struct shard *s)
         s->derive->feeds[i].persisted = s->derive->feeds[i].persisted_found;
 }
 
+uint64_t derive_offset(const struct shard *s, uint32_t source)
+{
+    return s->derive ? s->derive->feeds[source].offset : 0;
+}
+
 /* -- both */
 
 void derive_turn(struct shard *s)

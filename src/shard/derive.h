@@ -40,6 +40,7 @@ void derive_serve(struct shard *s, struct shard_request *request);
 /* Both: once a turn. */
 void derive_turn(struct shard *s);
 /* Source: below this no destination will ever ask again. */
+uint64_t derive_offset(const struct shard *s, uint32_t source);
 uint64_t derive_floor(const struct shard *s);
 /* Source: answers the request when the row of the user at `position` is in his shard's store. */
 void derive_answer(struct shard *s, struct shard_request *request, const struct id16 *user,

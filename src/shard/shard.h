@@ -42,6 +42,7 @@ struct shard_options {
     const char *log_dir;
     struct file_layer *files; /* outlives the shard */
     uint64_t segment_bytes;   /* 0: the log's default */
+    bool must_exist;          /* as the log's */
     bool helper_thread;       /* as the log's */
     struct hash_key key;
     const struct clock_source *clock;
@@ -92,6 +93,10 @@ void shard_turn_end(struct shard *shard);
 /* Applied objects in memory, NULL when there is none. They live until the next call that may change them. */
 const struct conversation *shard_conversation(const struct shard *shard, const struct id16 *id);
 const struct page *shard_page(const struct shard *shard, const struct id16 *conversation, uint32_t number);
+uint64_t shard_log_start(const struct shard *shard);
+uint64_t shard_log_end(const struct shard *shard);
+/* How far it has derived the other's log, or its own; 0: it derives nothing. */
+uint64_t shard_derived_to(const struct shard *shard, uint32_t source);
 uint64_t shard_applied_id(const struct shard *shard);
 uint32_t shard_object_count(const struct shard *shard);
 uint32_t shard_waiting_count(const struct shard *shard); /* requests, and reads of the store */

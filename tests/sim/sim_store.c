@@ -41,6 +41,7 @@ static struct table kept[DIRS_MAX]; /* put aside, by folder */
 static struct sim *opened[DIRS_MAX];
 static struct sim_store_odds odds = {1000, 100, 0, 1000};
 static enum store_pressure pressure_now;
+static uint32_t expected_month;
 static uint64_t seed_now = 1;
 static uint32_t full_odds;
 
@@ -335,6 +336,17 @@ int store_scan_back(struct store *store, struct store_key from, size_t prefix_le
                     store_row_fn *fn, void *owner)
 {
     return scan(store, from, prefix_len, true, tier, fn, owner);
+}
+
+void store_expect_month(struct store *store, uint32_t month)
+{
+    (void)store;
+    expected_month = month;
+}
+
+uint32_t sim_store_expected_month(void)
+{
+    return expected_month;
 }
 
 size_t store_months(struct store *store, uint32_t *months, size_t max)

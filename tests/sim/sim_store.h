@@ -27,6 +27,8 @@ void sim_store_set_full(uint32_t per_thousand);
 void sim_store_crash(void);
 void sim_store_forget(void);
 void sim_store_set_pressure(enum store_pressure pressure);
+/* The month that store_expect_month named last. */
+uint32_t sim_store_expected_month(void);
 
 /* What is flushed now, of all folders, is put aside, or comes back. Nothing is open. */
 void sim_store_keep(void);
