@@ -83,12 +83,8 @@ static void plan_change(struct sim_world *w, struct sim_op *op)
         op->role = (enum member_role)(ROLE_READ_ONLY + sim_below(r, 4));
 }
 
-void sim_device_command(struct sim_world *w, uint32_t device)
+static void command(struct sim_world *w, uint32_t device, bool create)
 {
-    if (open_count(w, device) >= OPEN_MAX || w->call_count >= CALLS_MAX)
-        return;
-    bool first = w->oracle.conversation_count == 0;
-    bool create = first || sim_below(&w->random, 20) == 0;
     struct sim_op *op = sim_oracle_op(&w->oracle);
     op->device = device;
     op->user = user_of(w, device);
@@ -98,8 +94,19 @@ void sim_device_command(struct sim_world *w, uint32_t device)
     }
     op->open = true;
     sim_world_ask(w, op, false);
-    if (sim_chance(&w->random, w->plan->rate[SIM_DOUBLE]))
+    if (!w->rested && sim_chance(&w->random, w->plan->rate[SIM_DOUBLE]))
         sim_world_ask(w, op, false);
+}
+
+void sim_device_create(struct sim_world *w, uint32_t device)
+{
+    command(w, device, true);
+}
+
+void sim_device_command(struct sim_world *w, uint32_t device)
+{
+    if (open_count(w, device) < OPEN_MAX && w->call_count < CALLS_MAX)
+        command(w, device, w->oracle.conversation_count == 0 || sim_below(&w->random, 20) == 0);
 }
 
 /* It was told, and the server must still know it. */

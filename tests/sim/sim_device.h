@@ -10,6 +10,8 @@
 
 /* A new command, or none when the device waits for too many. */
 void sim_device_command(struct sim_world *w, uint32_t device);
+/* A conversation is created, if there is room for one more. */
+void sim_device_create(struct sim_world *w, uint32_t device);
 /* Asks again for something that is open, or that it knows already. */
 void sim_device_again(struct sim_world *w);
 void sim_device_read(struct sim_world *w, uint32_t device);

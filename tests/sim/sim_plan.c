@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { STEPS = 1500, FORGET_NEVER = 100000 };
+enum { STEPS = 6000, FORGET_NEVER = 100000 };
 
 static const struct {
     const char *name;

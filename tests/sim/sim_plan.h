@@ -15,22 +15,22 @@
     X(REORDER, "reorder", 5000)       /* traffic overtakes */                                                \
     X(AGAIN, "again", 700)            /* a device asks again for what it knows already */                    \
     X(ALTER, "alter", 2000)           /* and then with another payload under the same id */                  \
-    X(CRASH, "crash", 40)             /* power is cut: what is not synced is lost or torn */                 \
-    X(RECRASH, "recrash", 2500)       /* and again during recovery */                                        \
-    X(RESTART, "restart", 12)         /* a clean end and start */                                            \
-    X(CLOCK, "clock", 80)             /* the wall clock is set, back or forth */                             \
-    X(STALL, "stall", 60)             /* a shard does nothing for a while */                                 \
-    X(IDLE, "idle", 60)               /* seconds go by */                                                    \
-    X(WEATHER, "weather", 150)        /* the store's speed, cache and flushes change */                      \
+    X(CRASH, "crash", 10)             /* power is cut: what is not synced is lost or torn */                 \
+    X(RECRASH, "recrash", 1500)       /* and again during recovery */                                        \
+    X(RESTART, "restart", 4)         /* a clean end and start */                                            \
+    X(CLOCK, "clock", 40)             /* the wall clock is set, back or forth */                             \
+    X(STALL, "stall", 15)             /* a shard does nothing for a while */                                 \
+    X(IDLE, "idle", 30)               /* seconds go by */                                                    \
+    X(WEATHER, "weather", 60)        /* the store's speed, cache and flushes change */                      \
     X(QUEUE_FULL, "queue-full", 500)  /* store and reader pool refuse */                                     \
     X(PRESSURE, "pressure", 400)      /* the store is slow, stopped, or its disk is full */                  \
     X(NO_SPACE, "no-space", 400)      /* the log's disk is full */                                           \
-    X(FAIL_WRITE, "fail-write", 10)   /* a write of the log fails */                                         \
-    X(FAIL_SYNC, "fail-sync", 10)     /* a sync of the log fails */                                          \
-    X(FLIP, "flip", 25)               /* a bit of the log rots */                                            \
-    X(FLIP_LAST, "flip-last", 25)     /* a bit of the log's last block rots, and then power is cut */        \
-    X(ROT, "rot", 25)                 /* a row of the store rots */                                          \
-    X(MISDIRECT, "misdirect", 25)     /* a block of the log is written to a wrong place */
+    X(FAIL_WRITE, "fail-write", 2)   /* a write of the log fails */                                         \
+    X(FAIL_SYNC, "fail-sync", 2)     /* a sync of the log fails */                                          \
+    X(FLIP, "flip", 4)               /* a bit of the log rots */                                            \
+    X(FLIP_LAST, "flip-last", 4)     /* a bit of the log's last block rots, and then power is cut */        \
+    X(ROT, "rot", 4)                 /* a row of the store rots */                                          \
+    X(MISDIRECT, "misdirect", 4)     /* a block of the log is written to a wrong place */
 
 enum sim_fault {
 #define X(name, text, rate) SIM_##name,

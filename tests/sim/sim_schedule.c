@@ -214,6 +214,15 @@ static void draw_weights(struct schedule *schedule)
     }
 }
 
+/* Conversations to begin with: a run of its first refusals shows little. */
+static void prepare(struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->plan->conversations / 2; i++)
+        sim_device_create(w, i % w->plan->devices);
+    sim_must(sim_rest_come(w), "rest", "the first commands are not answered");
+    sim_world_rouse(w);
+}
+
 static void digests(const struct sim_world *w, uint64_t out[SIM_SHARDS_MAX])
 {
     for (uint32_t n = 0; n < w->plan->shards; n++)
@@ -249,6 +258,7 @@ void sim_schedule_run(const struct sim_plan *plan)
     sim_world_init(w, plan);
     draw_weights(&schedule);
     parley_assert(sim_world_start(w));
+    prepare(w);
     for (w->step = 1; w->step <= plan->steps && !w->refused; w->step++) {
         sim_trace_step(w->step);
         sim_world_pass(w, sim_below(&w->random, 4));

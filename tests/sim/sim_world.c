@@ -370,7 +370,6 @@ static void init_shard(struct sim_world *w, uint32_t n)
     struct sim_shard *s = &w->shards[n];
     s->world = w;
     s->number = n;
-    s->odds = (struct sim_store_odds){500, 100, 300, 500};
     snprintf(s->store_dir, sizeof s->store_dir, "/store%u", n);
     s->disk = sim_file_create(sim_next(&w->random));
     sim_file_hold(s->disk, true);
@@ -497,6 +496,13 @@ void sim_world_calm(struct sim_world *w)
         sim_file_fail_write(s->disk, UINT32_MAX, -PARLEY_ERR_IO);
         sim_file_fail_sync(s->disk, UINT32_MAX, -PARLEY_ERR_IO);
     }
+}
+
+void sim_world_rouse(struct sim_world *w)
+{
+    w->rested = false;
+    for (uint32_t n = 0; n < w->plan->shards; n++)
+        w->shards[n].odds = (struct sim_store_odds){500, 100, 300, 500};
 }
 
 void sim_world_pass(struct sim_world *w, uint64_t ms)

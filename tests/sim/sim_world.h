@@ -62,6 +62,9 @@ struct sim_shard {
     uint64_t stalled_until; /* step */
     uint64_t trimmed;       /* log_start, to count */
     uint64_t ceiling;       /* that was durable */
+    /* As they were at the last turn. */
+    uint64_t blocks, end, log_bytes;
+    uint64_t ticks; /* blocks without an event since the log was last cut */
 };
 
 struct sim_world {
@@ -105,6 +108,8 @@ void sim_world_pass(struct sim_world *w, uint64_t ms);
 
 /* Lets no more faults come from the disks, stores and queues. */
 void sim_world_calm(struct sim_world *w);
+/* And again. */
+void sim_world_rouse(struct sim_world *w);
 
 /* A call that sets out; the caller fills the request's question. */
 struct sim_call *sim_world_call(struct sim_world *w, uint32_t device, uint32_t user);
