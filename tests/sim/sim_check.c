@@ -9,6 +9,8 @@
 #include "src/shard/shard_internal.h"
 #include "tests/sim/sim_trace.h"
 
+enum { MARKED_AFTER_MS = 300, MARKED_TURNS = 3 };
+
 /* -- answers */
 
 static const struct sim_conversation *conversation_of(const struct sim_world *w, const struct sim_call *call)
@@ -358,11 +360,24 @@ static void check_limits(const struct sim_world *w, struct sim_shard *s)
     check_log_limit(p, s);
 }
 
+/* Longer than the log takes to write its mark, and turns enough to do it. */
+static void note_mark(const struct sim_world *w, struct sim_shard *s)
+{
+    uint64_t now = clock_monotonic_ms(&w->clock.source);
+    if (!log_idle(s->shard->log)) {
+        s->idle_since_ms = now;
+        s->idle_turns = 0;
+    } else if (now - s->idle_since_ms > MARKED_AFTER_MS && ++s->idle_turns >= MARKED_TURNS) {
+        s->marked = log_end(s->shard->log);
+    }
+}
+
 void sim_check_shard(struct sim_world *w, struct sim_shard *s)
 {
     check_trim(w, s);
     check_bounds(w, s);
     check_limits(w, s);
+    note_mark(w, s);
     if (log_start(s->shard->log) > s->trimmed) {
         sim_trace_result()->trimmed++;
         s->trimmed = log_start(s->shard->log);
@@ -415,8 +430,8 @@ bool sim_check_log(struct sim_world *w, struct sim_shard *s)
                  "shard %u starts with a log up to %" PRIu64 ", its store has %" PRIu64, s->number, end,
                  position.max_position);
     if (end < committed) {
-        sim_must(s->report.mark <= end, "damage", "shard %u starts, though the log is shorter than its mark",
-                 s->number);
+        sim_must(s->report.mark <= end && s->marked <= end, "damage",
+                 "shard %u starts with a log up to %" PRIu64 ", it was idle at %" PRIu64, s->number, end, s->marked);
         return false;
     }
     int err = log_read(log, log_start(log), end, on_record, &reading);

@@ -64,7 +64,9 @@ struct sim_shard {
     uint64_t ceiling;       /* that was durable */
     /* As they were at the last turn. */
     uint64_t blocks, end, log_bytes;
-    uint64_t ticks; /* blocks without an event since the log was last cut */
+    uint64_t idle_since_ms, idle_turns;
+    uint64_t marked; /* the log was idle long enough: its mark says that all is there up to this position */
+    uint64_t ticks;  /* blocks without an event since the log was last cut */
 };
 
 struct sim_world {
