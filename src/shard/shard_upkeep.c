@@ -129,7 +129,7 @@ static void run_persisted(void *owner)
     struct shard *s = owner;
     struct rows_position position;
     s->persisted.err = rows_load_position(s->store, STORE_PERSISTED, &position);
-    s->persisted.redo = position.redo;
+    s->persisted.redo = position.redo ? position.redo : 1; /* nothing was ever written back */
     if (!s->persisted.err)
         s->persisted.err = derive_load_persisted(s);
 }
