@@ -397,6 +397,7 @@ bool sim_check_derived_more(const struct sim_shard *s, const struct sim_shard *s
 struct log_reading {
     struct sim_world *world;
     struct sim_shard *shard;
+    uint64_t next; /* position */
 };
 
 static int on_record(void *owner, uint64_t position, uint32_t count, struct span bytes)
@@ -405,6 +406,9 @@ static int on_record(void *owner, uint64_t position, uint32_t count, struct span
     struct sim_oracle *o = &reading->world->oracle;
     uint32_t n = reading->shard->number;
     struct bytes_reader r = bytes_reader_of(bytes.data, bytes.len);
+    sim_must(position == reading->next, "log", "shard %u: position %" PRIu64 " follows, not %" PRIu64, n, position,
+             reading->next);
+    reading->next = position + count;
     for (uint32_t i = 0; i < count; i++) {
         struct event event;
         sim_must(event_decode(&r, &event) == 0, "log", "shard %u: position %" PRIu64 " is no event", n,
@@ -419,8 +423,8 @@ static int on_record(void *owner, uint64_t position, uint32_t count, struct span
 
 bool sim_check_log(struct sim_world *w, struct sim_shard *s)
 {
-    struct log_reading reading = {w, s};
     struct log *log = s->shard->log;
+    struct log_reading reading = {w, s, log_start(log)};
     uint64_t end = log_end(log), committed = w->oracle.logs[s->number].count + 1;
     struct rows_position position = {0};
     sim_must(end >= committed || w->damaged, "log",
@@ -437,5 +441,7 @@ bool sim_check_log(struct sim_world *w, struct sim_shard *s)
     int err = log_read(log, log_start(log), end, on_record, &reading);
     sim_must(!err || w->damaged, "log", "shard %u: the log cannot be read: %s", s->number,
              parley_err_code(err));
+    sim_must(err || reading.next == end, "log", "shard %u: the log ends at %" PRIu64 ", not %" PRIu64, s->number,
+             reading.next, end);
     return !err;
 }

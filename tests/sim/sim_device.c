@@ -56,14 +56,9 @@ static uint32_t some_conversation(struct sim_world *w, uint32_t user)
 static uint32_t body_len(struct sim_world *w)
 {
     uint32_t max = w->plan->body_bytes_max;
-    switch (sim_below(&w->random, 12)) {
-    case 0:
+    if (sim_below(&w->random, 12) < w->plan->large_bodies)
         return 1 + sim_below(&w->random, max);
-    case 1:
-        return max - 1 + sim_below(&w->random, 3);
-    default:
-        return 1 + sim_below(&w->random, 60);
-    }
+    return sim_below(&w->random, 20) ? 1 + sim_below(&w->random, 60) : max - 1 + sim_below(&w->random, 3);
 }
 
 static void plan_change(struct sim_world *w, struct sim_op *op)

@@ -79,5 +79,7 @@ void sim_plan_draw(uint64_t seed, struct sim_plan *p)
     p->dedup_entries_max = sim_below(r, 8) ? FORGET_NEVER : 64 + sim_below(r, 100);
     p->group_members_max = sim_below(r, 3) ? 1000 : 4 + sim_below(r, 4);
     p->body_bytes_max = 512u << sim_below(r, 4);
+    p->batch_bytes = sim_below(r, 3) ? 256u << sim_below(r, 6) : 0;
+    p->large_bodies = sim_below(r, 2) ? 1 : 4 + sim_below(r, 8);
     draw_rates(r, p);
 }

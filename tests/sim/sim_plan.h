@@ -47,7 +47,8 @@ struct sim_plan {
     uint32_t rate[SIM_FAULT_COUNT];
     /* Sizes that the shards are opened with. */
     uint32_t segment_bytes, log_bytes_max, memory_bytes_max, dirty_bytes_max, requests_max, inbox_max;
-    uint32_t dedup_entries_max, group_members_max, body_bytes_max;
+    uint32_t dedup_entries_max, group_members_max, body_bytes_max, batch_bytes;
+    uint32_t large_bodies; /* of twelve */
 };
 
 struct sim_random {

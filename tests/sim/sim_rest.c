@@ -87,9 +87,15 @@ bool sim_rest_come(struct sim_world *w)
             return true;
         }
     }
-    for (uint32_t n = 0; n < w->plan->shards && w->up; n++)
-        sim_must(shard_rests(w, &w->shards[n]), "rest", "shard %u: %u wait, %" PRIu64 " objects are dirty", n,
-                 shard_waiting_count(w->shards[n].shard), w->shards[n].shard->writeback.dirty_count);
+    for (uint32_t n = 0; n < w->plan->shards && w->up; n++) {
+        struct shard_counters c;
+        shard_counters_read(w->shards[n].shard, &c);
+        sim_say("shard %u: %s, %u wait, %" PRIu64 " objects and %" PRIu64 " bytes are dirty, the log %" PRIu64 "..%" PRIu64
+                " has %" PRIu64 " bytes, redo %" PRIu64 ", persisted %" PRIu64 ", derived %" PRIu64,
+                n, shard_rests(w, &w->shards[n]) ? "rests" : "does not rest", shard_waiting_count(w->shards[n].shard),
+                c.dirty_objects, c.dirty_bytes, log_start(w->shards[n].shard->log), log_end(w->shards[n].shard->log),
+                c.log_bytes, c.redo, c.persisted_redo, derive_floor(w->shards[n].shard));
+    }
     sim_violation("rest", "%u calls are under way, %u commands open", w->call_count, sim_device_ask_open(w));
 }
 

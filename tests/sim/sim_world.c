@@ -196,6 +196,7 @@ static int open_one(struct sim_world *w, struct sim_shard *s)
         .ask_ended = ask_ended,
         .memory_bytes_max = p->memory_bytes_max,
         .dirty_bytes_max = p->dirty_bytes_max,
+        .batch_bytes = p->batch_bytes,
         .log_bytes_max = p->log_bytes_max,
         .lease_ms = LEASE_MS,
         .request_count_max = p->requests_max,
