@@ -553,6 +553,11 @@ void sim_file_misdirect(struct sim_file *sim)
     sim->misdirect = true;
 }
 
+bool sim_file_misdirecting(const struct sim_file *sim)
+{
+    return sim->misdirect;
+}
+
 uint64_t sim_file_write_count(const struct sim_file *sim)
 {
     return sim->write_count;

@@ -35,8 +35,7 @@ static int outcome_of(const struct sim_world *w, const struct sim_call *call)
         return sim_oracle_judge(&w->oracle, call->op, call->altered, &again);
     if (r->kind == SHARD_LIST)
         return 0;
-    if (call->wanted && !call->wanted->event_id &&
-        !sim_oracle_may_read(conversation_of(w, call), call->user))
+    if (call->wanted && !call->wanted->event_id && !sim_oracle_may_read(conversation_of(w, call), call->user))
         return -PARLEY_ERR_NOT_FOUND;
     if (r->kind == SHARD_PROFILE)
         return w->oracle.profiles[call->user].count ? 0 : -PARLEY_ERR_NOT_FOUND;
@@ -122,7 +121,8 @@ static void check_command(struct sim_world *w, const struct sim_call *call)
     if (op->kind != COMMAND_SEND || r->duplicate)
         return;
     sim_must(r->seq > c->answered_seq && call->arrival > c->answered_arrival, "order",
-             "call %" PRIu64 " has seq %" PRIu64 ", though one that came before it, or after it, has %" PRIu64,
+             "call %" PRIu64 " has seq %" PRIu64
+             ", though one that came before it, or after it, has %" PRIu64,
              call->number, r->seq, c->answered_seq);
     c->answered_seq = r->seq;
     c->answered_arrival = call->arrival;
@@ -147,8 +147,8 @@ static void check_message(const struct sim_world *w, const struct sim_call *call
                 m->client_id.len == strlen(is->op->client_id) &&
                 memcmp(m->client_id.data, is->op->client_id, m->client_id.len) == 0;
     sim_must(same, "answer",
-             "call %" PRIu64 ": message %" PRIu64 ", seq %" PRIu64 ", is not as committed (%" PRIu64 ", seq %" PRIu64
-             ")",
+             "call %" PRIu64 ": message %" PRIu64 ", seq %" PRIu64 ", is not as committed (%" PRIu64
+             ", seq %" PRIu64 ")",
              call->number, m->id, m->seq, is->id, is->seq);
 }
 
@@ -194,7 +194,8 @@ static void check_history(const struct sim_world *w, const struct sim_call *call
         good = good && from <= middle && (middle >= call->messages_then || to > middle);
     }
     sim_must(good, "answer",
-             "call %" PRIu64 ": a page of messages %u..%u (way %d, from %" PRIu64 ", limit %u), %u were there "
+             "call %" PRIu64 ": a page of messages %u..%u (way %d, from %" PRIu64
+             ", limit %u), %u were there "
              "before, %u are now",
              call->number, from, to, (int)q->way, q->from, q->limit, call->messages_then, c->message_count);
 }
@@ -236,7 +237,8 @@ static void check_one_message(const struct sim_world *w, const struct sim_call *
 {
     const struct sim_conversation *c = conversation_of(w, call);
     uint32_t from = check_run(w, call);
-    sim_must(call->request.page.count == 1 && c->messages[from].op == call->wanted, "answer", "call %" PRIu64 ": not the message that was asked for", call->number);
+    sim_must(call->request.page.count == 1 && c->messages[from].op == call->wanted, "answer",
+             "call %" PRIu64 ": not the message that was asked for", call->number);
 }
 
 void sim_check_answer(struct sim_world *w, struct sim_call *call)
@@ -246,7 +248,8 @@ void sim_check_answer(struct sim_world *w, struct sim_call *call)
     sim_trace_result()->answers++;
     if (r->error && passes(w, r->error))
         return;
-    if (call->op && call->op->event_id && (call->op->forgotten || sim_oracle_may_forget(&w->oracle, call->op)))
+    if (call->op && call->op->event_id &&
+        (call->op->forgotten || sim_oracle_may_forget(&w->oracle, call->op)))
         return;
     add_outcome(call, outcome_of(w, call));
     for (uint32_t i = 0; i < call->outcome_count; i++)
@@ -288,8 +291,8 @@ void sim_check_effect(struct sim_world *w, const struct shard_effect *effect)
              effect->page_count, pages);
     for (uint32_t i = 0; i < pages; i++)
         members += page_active_count(effect->pages[i]->applied);
-    sim_must(!pages || members == c->member_count, "content", "event %" PRIu64 " reaches %u members of %u", e->id,
-             members, c->member_count);
+    sim_must(!pages || members == c->member_count, "content", "event %" PRIu64 " reaches %u members of %u",
+             e->id, members, c->member_count);
 }
 
 /* -- a shard, from outside */
@@ -305,8 +308,8 @@ static void check_trim(const struct sim_world *w, const struct sim_shard *s)
     for (uint32_t n = 0; n < w->plan->shards; n++)
         if (rows_load_offset(w->shards[n].shard->store, s->number, STORE_PERSISTED, &offset) == 0)
             sim_must(start <= offset, "trim",
-                     "shard %u: the log begins at %" PRIu64 ", shard %u has persisted %" PRIu64 " of it", s->number,
-                     start, n, offset);
+                     "shard %u: the log begins at %" PRIu64 ", shard %u has persisted %" PRIu64 " of it",
+                     s->number, start, n, offset);
 }
 
 static void check_bounds(const struct sim_world *w, struct sim_shard *s)
@@ -319,8 +322,8 @@ static void check_bounds(const struct sim_world *w, struct sim_shard *s)
                  position.max_position, position.redo, end);
     for (uint32_t n = 0; n < w->plan->shards; n++)
         if (rows_load_offset(w->shards[n].shard->store, s->number, STORE_ALL, &offset) == 0)
-            sim_must(offset <= end, "bounds", "shard %u has derived shard %u up to %" PRIu64 " of %" PRIu64, n,
-                     s->number, offset, end);
+            sim_must(offset <= end, "bounds", "shard %u has derived shard %u up to %" PRIu64 " of %" PRIu64,
+                     n, s->number, offset, end);
     sim_must(log_ceiling(s->shard->log) >= s->ceiling || w->damaged, "ids",
              "shard %u: a ceiling falls from %" PRIu64 " to %" PRIu64, s->number, s->ceiling,
              log_ceiling(s->shard->log));
@@ -345,7 +348,8 @@ static void check_log_limit(const struct sim_plan *p, struct sim_shard *s)
     s->end = log_end(log);
     s->log_bytes = log_bytes(log);
     sim_must(s->log_bytes <= p->log_bytes_max + 3 * p->segment_bytes + s->ticks * LOG_BLOCK_ALIGN, "limits",
-             "shard %u: the log has %" PRIu64 " bytes, %u are allowed", s->number, s->log_bytes, p->log_bytes_max);
+             "shard %u: the log has %" PRIu64 " bytes, %u are allowed", s->number, s->log_bytes,
+             p->log_bytes_max);
 }
 
 static void check_limits(const struct sim_world *w, struct sim_shard *s)
@@ -355,8 +359,9 @@ static void check_limits(const struct sim_world *w, struct sim_shard *s)
     uint32_t requests = shard->waiting_count + shard->queued_count;
     sim_must(requests <= 2 * p->requests_max + SIM_INBOX_MAX, "limits", "shard %u: %u requests wait, %u may",
              s->number, requests, p->requests_max);
-    sim_must(shard->writeback.dirty_bytes <= p->dirty_bytes_max + 2 * p->segment_bytes, "limits", "shard %u: %" PRIu64 " bytes are dirty, %u may be", s->number,
-             shard->writeback.dirty_bytes, p->dirty_bytes_max);
+    sim_must(shard->writeback.dirty_bytes <= p->dirty_bytes_max + 2 * p->segment_bytes, "limits",
+             "shard %u: %" PRIu64 " bytes are dirty, %u may be", s->number, shard->writeback.dirty_bytes,
+             p->dirty_bytes_max);
     check_log_limit(p, s);
 }
 
@@ -406,8 +411,8 @@ static int on_record(void *owner, uint64_t position, uint32_t count, struct span
     struct sim_oracle *o = &reading->world->oracle;
     uint32_t n = reading->shard->number;
     struct bytes_reader r = bytes_reader_of(bytes.data, bytes.len);
-    sim_must(position == reading->next, "log", "shard %u: position %" PRIu64 " follows, not %" PRIu64, n, position,
-             reading->next);
+    sim_must(position == reading->next, "log", "shard %u: position %" PRIu64 " follows, not %" PRIu64, n,
+             position, reading->next);
     reading->next = position + count;
     for (uint32_t i = 0; i < count; i++) {
         struct event event;
@@ -428,20 +433,22 @@ bool sim_check_log(struct sim_world *w, struct sim_shard *s)
     uint64_t end = log_end(log), committed = w->oracle.logs[s->number].count + 1;
     struct rows_position position = {0};
     sim_must(end >= committed || w->damaged, "log",
-             "shard %u: the log ends at %" PRIu64 ", up to %" PRIu64 " was committed", s->number, end, committed);
+             "shard %u: the log ends at %" PRIu64 ", up to %" PRIu64 " was committed", s->number, end,
+             committed);
     if (rows_load_position(s->shard->store, STORE_ALL, &position) == 0)
         sim_must(position.max_position < end, "damage",
                  "shard %u starts with a log up to %" PRIu64 ", its store has %" PRIu64, s->number, end,
                  position.max_position);
     if (end < committed) {
         sim_must(s->report.mark <= end && s->marked <= end, "damage",
-                 "shard %u starts with a log up to %" PRIu64 ", it was idle at %" PRIu64, s->number, end, s->marked);
+                 "shard %u starts with a log up to %" PRIu64 ", it was idle at %" PRIu64, s->number, end,
+                 s->marked);
         return false;
     }
     int err = log_read(log, log_start(log), end, on_record, &reading);
     sim_must(!err || w->damaged, "log", "shard %u: the log cannot be read: %s", s->number,
              parley_err_code(err));
-    sim_must(err || reading.next == end, "log", "shard %u: the log ends at %" PRIu64 ", not %" PRIu64, s->number,
-             reading.next, end);
+    sim_must(err || reading.next == end, "log", "shard %u: the log ends at %" PRIu64 ", not %" PRIu64,
+             s->number, reading.next, end);
     return !err;
 }

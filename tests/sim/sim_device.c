@@ -63,10 +63,9 @@ static uint32_t body_len(struct sim_world *w)
 
 static void plan_change(struct sim_world *w, struct sim_op *op)
 {
-    static const enum command_kind kinds[] = {COMMAND_SEND,   COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND,
-                                              COMMAND_SEND,   COMMAND_SEND, COMMAND_SEND,   COMMAND_ADD,
-                                              COMMAND_ADD,    COMMAND_ADD,  COMMAND_REMOVE, COMMAND_ROLE,
-                                              COMMAND_PROFILE};
+    static const enum command_kind kinds[] = {
+        COMMAND_SEND, COMMAND_SEND, COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND,
+        COMMAND_ADD,  COMMAND_ADD,  COMMAND_ADD,  COMMAND_REMOVE, COMMAND_ROLE, COMMAND_PROFILE};
     struct sim_random *r = &w->random;
     op->kind = kinds[sim_below(r, PARLEY_ARRAY_COUNT(kinds))];
     op->conversation = some_conversation(w, op->user);
@@ -147,7 +146,8 @@ static void plan_history(struct sim_world *w, struct sim_call *call)
     if (c->message_count && sim_below(r, 3))
         from = c->messages[sim_below(r, c->message_count)].id + sim_below(r, 3) - 1;
     call->request.kind = SHARD_HISTORY;
-    call->request.history = (struct history_query){(enum history_way)sim_below(r, 3), from, 1 + sim_below(r, 40)};
+    call->request.history =
+        (struct history_query){(enum history_way)sim_below(r, 3), from, 1 + sim_below(r, 40)};
 }
 
 void sim_device_read(struct sim_world *w, uint32_t device)
@@ -178,9 +178,10 @@ void sim_device_read(struct sim_world *w, uint32_t device)
         plan_history(w, call);
     }
     request->command.conversation = w->oracle.conversations[call->conversation].id;
-    sim_say("device %u: call %" PRIu64 ", read %d of conversation %u by u%u, way %d from %" PRIu64 " limit %u", device,
-            call->number, (int)request->kind, call->conversation, call->user, (int)request->history.way,
-            request->history.from, request->history.limit);
+    sim_say("device %u: call %" PRIu64 ", read %d of conversation %u by u%u, way %d from %" PRIu64
+            " limit %u",
+            device, call->number, (int)request->kind, call->conversation, call->user,
+            (int)request->history.way, request->history.from, request->history.limit);
 }
 
 /* -- answers */

@@ -17,14 +17,16 @@
 
 enum { RUN_SECONDS_MAX = 120, TRACE_LINES = 60, PROGRESS_EVERY = 100, LINE_BYTES = 1024 };
 
-static const char usage[] =
-    "sim SEED [--runs N] [--seconds N] [--steps N] [--trace] [--shrink]\n"
-    "         [--shards N] [--devices N] [--users N] [--conversations N] [--without FAULT]... [--only FAULT]...\n"
-    "sim --list\n"
-    "\n"
-    "Runs the plan that follows from SEED, or from SEED and those after it, until a promise is broken: exit 1.\n"
-    "--seconds: begins no further run after so long. --shrink: a failing run is made smaller. --without, --only: faults,\n"
-    "see --list.\n";
+static const char usage[] = "sim SEED [--runs N] [--seconds N] [--steps N] [--trace] [--shrink]\n"
+                            "         [--shards N] [--devices N] [--users N] [--conversations N] [--without "
+                            "FAULT]... [--only FAULT]...\n"
+                            "sim --list\n"
+                            "\n"
+                            "Runs the plan that follows from SEED, or from SEED and those after it, until a "
+                            "promise is broken: exit 1.\n"
+                            "--seconds: begins no further run after so long. --shrink: a failing run is made "
+                            "smaller. --without, --only: faults,\n"
+                            "see --list.\n";
 
 struct options {
     uint64_t seed, runs, seconds;
@@ -122,8 +124,8 @@ static void print_plan(const struct sim_plan *plan)
 {
     struct sim_plan drawn;
     sim_plan_draw(plan->seed, &drawn);
-    printf("sim %" PRIu64 " --steps %u --shards %u --devices %u --conversations %u --users %u", plan->seed, plan->steps,
-           plan->shards, plan->devices, plan->conversations, plan->users);
+    printf("sim %" PRIu64 " --steps %u --shards %u --devices %u --conversations %u --users %u", plan->seed,
+           plan->steps, plan->shards, plan->devices, plan->conversations, plan->users);
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++)
         if (drawn.rate[i] && !plan->rate[i])
             printf(" --without %s", sim_fault_name((enum sim_fault)i));
@@ -154,8 +156,8 @@ static void report(const struct options *o, struct sim_plan *plan)
     if (!o->trace)
         print_trace(plan);
     print_plan(plan);
-    printf("seed %" PRIu64 ", step %" PRIu64 ": VIOLATION of %s: %s\n", plan->seed, result->steps, result->check,
-           result->text);
+    printf("seed %" PRIu64 ", step %" PRIu64 ": VIOLATION of %s: %s\n", plan->seed, result->steps,
+           result->check, result->text);
 }
 
 /* -- the command line */
@@ -255,8 +257,9 @@ int main(int argc, char **argv)
         if ((runs + 1) % PROGRESS_EVERY == 0 && isatty(STDERR_FILENO))
             fprintf(stderr, "\r%" PRIu64 " runs", runs + 1);
     }
-    printf("%" PRIu64 " runs from seed %" PRIu64 ", no violation: %" PRIu64 " events, %" PRIu64 " answers, %" PRIu64
-           " crashes, %" PRIu64 " trims, %" PRIu64 " refused starts; trace %016" PRIx64 "\n",
+    printf("%" PRIu64 " runs from seed %" PRIu64 ", no violation: %" PRIu64 " events, %" PRIu64
+           " answers, %" PRIu64 " crashes, %" PRIu64 " trims, %" PRIu64 " refused starts; trace %016" PRIx64
+           "\n",
            runs, o.seed, sum.events, sum.answers, sum.crashes, sum.trimmed, refused, sum.digest);
     return 0;
 }

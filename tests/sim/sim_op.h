@@ -26,16 +26,16 @@ struct sim_op {
     uint32_t body_len;
     char client_id[SIM_CLIENT_ID_BYTES];
     /* What its device knows. */
-    bool open;            /* it asks until it knows */
-    bool told;            /* it was told id and seq */
+    bool open; /* it asks until it knows */
+    bool told; /* it was told id and seq */
     uint64_t id, seq;
     /* What only the simulator knows. */
-    uint32_t copies;      /* on the way to a shard, or in it */
-    bool refused;         /* for good: no copy is left, and it is in no log */
+    uint32_t copies; /* on the way to a shard, or in it */
+    bool refused;    /* for good: no copy is left, and it is in no log */
     bool was_refused;
-    bool was_nothing;     /* answered without an event of its own: he was in already */
+    bool was_nothing;                      /* answered without an event of its own: he was in already */
     uint64_t event_id, event_seq, ordinal; /* of its event; 0: none is committed */
-    bool forgotten;       /* done twice, rightly: the server need not know it so long */
+    bool forgotten;                        /* done twice, rightly: the server need not know it so long */
 };
 
 struct sim_names {
@@ -48,7 +48,7 @@ struct sim_names {
 struct sim_op_text {
     struct command command;
     char title[SIM_TITLE_BYTES];
-    uint8_t *body; /* free() */
+    uint8_t *body;                  /* free() */
     struct command_member *members; /* free() */
 };
 

@@ -133,13 +133,12 @@ static int judge_add(const struct sim_oracle *o, const struct sim_conversation *
     }
     *again = role_in(c, target) != 0;
     bool full = c->type == CONVERSATION_GROUP && c->member_count >= o->plan->group_members_max;
-    return !*again && (full || c->members[target].interval_count == MEMBER_INTERVALS_MAX)
-               ? -PARLEY_ERR_LIMIT
-               : 0;
+    return !*again && (full || c->members[target].interval_count == MEMBER_INTERVALS_MAX) ? -PARLEY_ERR_LIMIT
+                                                                                          : 0;
 }
 
-static int judge_remove(const struct sim_oracle *o, const struct sim_conversation *c,
-                        const struct sim_op *op, uint32_t target)
+static int judge_remove(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
+                        uint32_t target)
 {
     unsigned actor = role_in(c, op->user), other = role_in(c, target);
     if (c->type == CONVERSATION_DIRECT)
@@ -177,16 +176,15 @@ static int judge_send(const struct sim_oracle *o, const struct sim_conversation 
     return op->body_len + altered > o->plan->body_bytes_max ? -PARLEY_ERR_TOO_LARGE : 0;
 }
 
-static int judge_create(const struct sim_oracle *o, const struct sim_conversation *c,
-                        const struct sim_op *op, bool altered, bool *again)
+static int judge_create(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
+                        bool altered, bool *again)
 {
     *again = c->exists;
     if (c->exists)
         return c->type == CONVERSATION_DIRECT || !altered ? 0 : -PARLEY_ERR_CONFLICT;
     uint32_t users = o->names.user_count;
     bool among_them = (op->user + users - op->first_member) % users < op->member_count;
-    bool full =
-        op->type == CONVERSATION_GROUP && op->member_count + !among_them > o->plan->group_members_max;
+    bool full = op->type == CONVERSATION_GROUP && op->member_count + !among_them > o->plan->group_members_max;
     return full ? -PARLEY_ERR_LIMIT : 0;
 }
 

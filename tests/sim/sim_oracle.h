@@ -37,7 +37,7 @@ struct sim_conversation {
     const struct sim_op *creation;
     uint64_t created_id, last_id, command_count;
     uint32_t member_count, page_count; /* member_count: who is in */
-    struct sim_member *members; /* by user */
+    struct sim_member *members;        /* by user */
     struct sim_message *messages;
     uint32_t message_count, message_max;
     bool split_due; /* the last event was an ADDED: a split may follow in its record */
@@ -52,7 +52,7 @@ struct sim_profile {
 struct sim_log_copy {
     struct sim_logged {
         uint64_t id, hash;
-    } *events; /* position 1 first */
+    } * events; /* position 1 first */
     uint64_t count, max;
     uint64_t floor; /* ids that the running shard gives are above it: the ceiling that it found */
 };

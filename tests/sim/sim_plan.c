@@ -53,7 +53,7 @@ static bool damages(uint32_t fault)
 static void draw_rates(struct sim_random *r, struct sim_plan *p)
 {
     static const uint32_t times_ten[] = {0, 3, 10, 10, 10, 40};
-    bool damaged = sim_below(r, 6) == 0;
+    bool damaged = sim_below(r, 5) == 0;
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
         uint32_t rate = faults[i].rate * times_ten[sim_below(r, PARLEY_ARRAY_COUNT(times_ten))] / 10;
         p->rate[i] = damages(i) && !damaged ? 0 : rate < 10000 ? rate : 9000;
@@ -73,12 +73,14 @@ void sim_plan_draw(uint64_t seed, struct sim_plan *p)
     p->segment_bytes = (4 + sim_below(r, 12)) * 4096;
     p->log_bytes_max = p->segment_bytes * (4 + sim_below(r, 6));
     p->memory_bytes_max = 4096u << sim_below(r, 7);
-    p->dirty_bytes_max = 2048u << sim_below(r, 6);
+    p->dirty_bytes_max = 2048u << sim_below(r, 8);
     p->requests_max = 4u << sim_below(r, 5);
     p->inbox_max = 2u << sim_below(r, 5);
     p->dedup_entries_max = sim_below(r, 8) ? FORGET_NEVER : 64 + sim_below(r, 100);
     p->group_members_max = sim_below(r, 3) ? 1000 : 4 + sim_below(r, 4);
-    p->body_bytes_max = 512u << sim_below(r, 4);
+    p->body_bytes_max = 512u << sim_below(r, 6);
+    if (p->body_bytes_max > p->segment_bytes / 2) /* a record fits a block, and a block a segment */
+        p->body_bytes_max = p->segment_bytes / 2;
     p->batch_bytes = sim_below(r, 3) ? 256u << sim_below(r, 6) : 0;
     p->large_bodies = sim_below(r, 2) ? 1 : 4 + sim_below(r, 8);
     draw_rates(r, p);

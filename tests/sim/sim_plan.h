@@ -10,27 +10,27 @@
 
 /* X(NAME, name, rate): how often, per 10,000 of its occasions, in a run that has it at its usual rate. */
 #define SIM_FAULTS(X)                                                                                        \
-    X(DROP, "drop", 600)              /* a request or an answer is lost on its way */                        \
-    X(DOUBLE, "double", 800)          /* a request arrives twice */                                          \
-    X(REORDER, "reorder", 5000)       /* traffic overtakes */                                                \
-    X(AGAIN, "again", 700)            /* a device asks again for what it knows already */                    \
-    X(ALTER, "alter", 2000)           /* and then with another payload under the same id */                  \
-    X(CRASH, "crash", 10)             /* power is cut: what is not synced is lost or torn */                 \
-    X(RECRASH, "recrash", 1500)       /* and again during recovery */                                        \
-    X(RESTART, "restart", 4)         /* a clean end and start */                                            \
-    X(CLOCK, "clock", 40)             /* the wall clock is set, back or forth */                             \
-    X(STALL, "stall", 15)             /* a shard does nothing for a while */                                 \
-    X(IDLE, "idle", 30)               /* seconds go by */                                                    \
-    X(WEATHER, "weather", 60)        /* the store's speed, cache and flushes change */                      \
-    X(QUEUE_FULL, "queue-full", 500)  /* store and reader pool refuse */                                     \
-    X(PRESSURE, "pressure", 400)      /* the store is slow, stopped, or its disk is full */                  \
-    X(NO_SPACE, "no-space", 400)      /* the log's disk is full */                                           \
-    X(FAIL_WRITE, "fail-write", 2)   /* a write of the log fails */                                         \
-    X(FAIL_SYNC, "fail-sync", 2)     /* a sync of the log fails */                                          \
-    X(FLIP, "flip", 4)               /* a bit of the log rots */                                            \
-    X(FLIP_LAST, "flip-last", 4)     /* a bit of the log's last block rots, and then power is cut */        \
-    X(ROT, "rot", 4)                 /* a row of the store rots */                                          \
-    X(MISDIRECT, "misdirect", 4)     /* a block of the log is written to a wrong place */
+    X(DROP, "drop", 600)             /* a request or an answer is lost on its way */                         \
+    X(DOUBLE, "double", 800)         /* a request arrives twice */                                           \
+    X(REORDER, "reorder", 5000)      /* traffic overtakes */                                                 \
+    X(AGAIN, "again", 700)           /* a device asks again for what it knows already */                     \
+    X(ALTER, "alter", 2000)          /* and then with another payload under the same id */                   \
+    X(CRASH, "crash", 10)            /* power is cut: what is not synced is lost or torn */                  \
+    X(RECRASH, "recrash", 1500)      /* and again during recovery */                                         \
+    X(RESTART, "restart", 4)         /* a clean end and start */                                             \
+    X(CLOCK, "clock", 40)            /* the wall clock is set, back or forth */                              \
+    X(STALL, "stall", 15)            /* a shard does nothing for a while */                                  \
+    X(IDLE, "idle", 30)              /* seconds go by */                                                     \
+    X(WEATHER, "weather", 60)        /* the store's speed, cache and flushes change */                       \
+    X(QUEUE_FULL, "queue-full", 500) /* store and reader pool refuse */                                      \
+    X(PRESSURE, "pressure", 400)     /* the store is slow, stopped, or its disk is full */                   \
+    X(NO_SPACE, "no-space", 400)     /* the log's disk is full */                                            \
+    X(FAIL_WRITE, "fail-write", 2)   /* a write of the log fails */                                          \
+    X(FAIL_SYNC, "fail-sync", 2)     /* a sync of the log fails */                                           \
+    X(FLIP, "flip", 4)               /* a bit of the log rots */                                             \
+    X(FLIP_LAST, "flip-last", 8)     /* a bit of the log's last block rots, and then power is cut */         \
+    X(ROT, "rot", 4)                 /* a row of the store rots */                                           \
+    X(MISDIRECT, "misdirect", 8)     /* a block of the log is written to a wrong place */
 
 enum sim_fault {
 #define X(name, text, rate) SIM_##name,

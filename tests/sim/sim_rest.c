@@ -90,43 +90,51 @@ bool sim_rest_come(struct sim_world *w)
     for (uint32_t n = 0; n < w->plan->shards && w->up; n++) {
         struct shard_counters c;
         shard_counters_read(w->shards[n].shard, &c);
-        sim_say("shard %u: %s, %u wait, %" PRIu64 " objects and %" PRIu64 " bytes are dirty, the log %" PRIu64 "..%" PRIu64
-                " has %" PRIu64 " bytes, redo %" PRIu64 ", persisted %" PRIu64 ", derived %" PRIu64,
-                n, shard_rests(w, &w->shards[n]) ? "rests" : "does not rest", shard_waiting_count(w->shards[n].shard),
-                c.dirty_objects, c.dirty_bytes, log_start(w->shards[n].shard->log), log_end(w->shards[n].shard->log),
-                c.log_bytes, c.redo, c.persisted_redo, derive_floor(w->shards[n].shard));
+        sim_say("shard %u: %s, %u wait, %" PRIu64 " objects and %" PRIu64 " bytes are dirty, the log %" PRIu64
+                "..%" PRIu64 " has %" PRIu64 " bytes, redo %" PRIu64 ", persisted %" PRIu64
+                ", derived %" PRIu64,
+                n, shard_rests(w, &w->shards[n]) ? "rests" : "does not rest",
+                shard_waiting_count(w->shards[n].shard), c.dirty_objects, c.dirty_bytes,
+                log_start(w->shards[n].shard->log), log_end(w->shards[n].shard->log), c.log_bytes, c.redo,
+                c.persisted_redo, derive_floor(w->shards[n].shard));
     }
     sim_violation("rest", "%u calls are under way, %u commands open", w->call_count, sim_device_ask_open(w));
 }
 
 /* -- the audit */
 
-/* False: the answer is that it is damaged. The page is the caller's. */
-static bool ask(struct sim_world *w, struct sim_call *call, struct shard_request *answer)
+/* A question of the user, until it is taken. False: the answer is that it is damaged. The page is the caller's. */
+static bool ask(struct sim_world *w, uint32_t user, uint32_t conversation,
+                const struct shard_request *question, struct shard_request *answer)
 {
-    struct question q = {.world = w, .call = call};
-    bool service = call->request.command.service;
-    for (uint32_t i = 0; q.call; i++) {
-        sim_must(i < ROUNDS_MAX, "rest", "call %" PRIu64 " at rest is not answered", q.call->number);
-        round_of(w, &q);
-    }
+    struct question q = {.world = w};
+    uint32_t rounds = 0;
+    do {
+        struct sim_call *call = sim_world_call(w, 0, user);
+        struct command actor = call->request.command;
+        call->conversation = conversation;
+        call->request = *question;
+        call->request.owner = call;
+        call->request.command.actor = actor.actor;
+        call->request.command.actor_hash = actor.actor_hash;
+        for (q.call = call; q.call; rounds++) {
+            sim_must(rounds < ROUNDS_MAX, "rest", "call %" PRIu64 " at rest is not answered", q.call->number);
+            round_of(w, &q);
+        }
+    } while (q.answer.error == -PARLEY_ERR_FULL);
     *answer = q.answer;
     if (answer->error && w->damaged)
         return false;
-    sim_must(!answer->error || !service, "history", "at rest there is no answer but %s",
+    sim_must(!answer->error || !question->command.service, "history", "at rest there is no answer but %s",
              parley_err_code(answer->error));
     return true;
 }
 
 /* A question of the service, which may read everything. */
-static struct sim_call *about(struct sim_world *w, uint32_t conversation, enum shard_request_kind kind)
+static struct shard_request about(struct sim_world *w, uint32_t conversation, enum shard_request_kind kind)
 {
-    struct sim_call *call = sim_world_call(w, 0, 0);
-    call->conversation = conversation;
-    call->request.kind = kind;
-    call->request.command.service = true;
-    call->request.command.conversation = w->oracle.conversations[conversation].id;
-    return call;
+    return (struct shard_request){
+        .kind = kind, .command = {.service = true, .conversation = w->oracle.conversations[conversation].id}};
 }
 
 static void audit_messages(struct sim_world *w, uint32_t at)
@@ -136,25 +144,25 @@ static void audit_messages(struct sim_world *w, uint32_t at)
     uint32_t count = 0;
     uint64_t from = 0;
     for (bool more = true; more;) {
-        struct sim_call *call = about(w, at, SHARD_HISTORY);
-        call->request.history = (struct history_query){HISTORY_AFTER, from, 1 + sim_below(&w->random, 200)};
-        if (!ask(w, call, &answer))
+        struct shard_request question = about(w, at, SHARD_HISTORY);
+        question.history = (struct history_query){HISTORY_AFTER, from, 1 + sim_below(&w->random, 200)};
+        if (!ask(w, 0, at, &question, &answer))
             return;
         count += answer.page.count;
         more = answer.page.newer;
         from = count ? c->messages[count - 1].id : 0;
         memory_free(answer.page.entries);
     }
-    sim_must(count == c->message_count, "history", "conversation %u has %u messages, %u were committed", at, count,
-             c->message_count);
+    sim_must(count == c->message_count, "history", "conversation %u has %u messages, %u were committed", at,
+             count, c->message_count);
 }
 
 static void audit_member(const struct sim_world *w, uint32_t at, const struct member_view *m)
 {
     const struct sim_conversation *c = &w->oracle.conversations[at];
     uint32_t user = sim_oracle_user(&w->oracle, &m->hash);
-    sim_must(user != UINT32_MAX && c->members[user].ever, "history", "conversation %u has a member from nowhere",
-             at);
+    sim_must(user != UINT32_MAX && c->members[user].ever, "history",
+             "conversation %u has a member from nowhere", at);
     const struct sim_member *is = &c->members[user];
     bool same = m->role == is->role && m->interval_count == is->interval_count;
     struct bytes_reader r = bytes_reader_of(m->intervals.data, m->intervals.len);
@@ -172,10 +180,9 @@ static void audit_members(struct sim_world *w, uint32_t at)
     for (uint32_t i = 0; i < w->plan->users; i++)
         ever += c->members[i].ever;
     for (uint32_t page = 0; page < c->page_count; page++) {
-        struct sim_call *call = about(w, at, SHARD_MEMBERS);
-        struct shard_request answer;
-        call->request.from_page = page;
-        if (!ask(w, call, &answer))
+        struct shard_request question = about(w, at, SHARD_MEMBERS), answer;
+        question.from_page = page;
+        if (!ask(w, 0, at, &question, &answer))
             return;
         struct bytes_reader r = bytes_reader_of(answer.page.entries, answer.page.len);
         for (uint32_t i = 0; i < answer.page.count; i++, found++) {
@@ -191,24 +198,22 @@ static void audit_members(struct sim_world *w, uint32_t at)
 static void audit_summary(struct sim_world *w, uint32_t at)
 {
     const struct sim_conversation *c = &w->oracle.conversations[at];
-    struct shard_request answer;
-    if (!ask(w, about(w, at, SHARD_CONVERSATION), &answer))
+    struct shard_request question = about(w, at, SHARD_CONVERSATION), answer;
+    if (!ask(w, 0, at, &question, &answer))
         return;
     const struct conversation_summary *s = &answer.summary;
     uint64_t last = c->message_count ? c->messages[c->message_count - 1].id : 0;
-    sim_must(s->members == c->member_count && s->page_count == c->page_count && s->last_seq == c->message_count &&
-                 s->last_message_id == last && s->created_id == c->created_id && s->type == c->type,
-             "history", "conversation %u: %u members, %u pages, %" PRIu64 " messages; the log says %u, %u, %u", at,
-             s->members, s->page_count, s->last_seq, c->member_count, c->page_count, c->message_count);
+    sim_must(
+        s->members == c->member_count && s->page_count == c->page_count && s->last_seq == c->message_count &&
+            s->last_message_id == last && s->created_id == c->created_id && s->type == c->type,
+        "history", "conversation %u: %u members, %u pages, %" PRIu64 " messages; the log says %u, %u, %u", at,
+        s->members, s->page_count, s->last_seq, c->member_count, c->page_count, c->message_count);
 }
 
 static void audit_user(struct sim_world *w, uint32_t user)
 {
-    struct shard_request answer;
-    struct sim_call *call = sim_world_call(w, 0, user);
-    call->request.kind = SHARD_LIST;
-    call->request.limit = LIST_LIMIT_MAX;
-    if (!ask(w, call, &answer))
+    struct shard_request question = {.kind = SHARD_LIST, .limit = LIST_LIMIT_MAX}, answer;
+    if (!ask(w, user, 0, &question, &answer))
         return;
     uint32_t expected = 0;
     struct bytes_reader r = bytes_reader_of(answer.page.entries, answer.page.len);
@@ -216,14 +221,14 @@ static void audit_user(struct sim_world *w, uint32_t user)
         const struct sim_conversation *c = &w->oracle.conversations[i];
         expected += c->exists && sim_member_in(&c->members[user]);
     }
-    sim_must(answer.page.count == expected, "lists", "u%u is in %u conversations, his list has %u", user, expected,
-             answer.page.count);
+    sim_must(answer.page.count == expected, "lists", "u%u is in %u conversations, his list has %u", user,
+             expected, answer.page.count);
     for (uint32_t i = 0; i < answer.page.count; i++) {
         struct id16 id = bytes_get_id16(&r);
         uint64_t joined = bytes_get_u64(&r);
         const struct sim_conversation *c = sim_oracle_find(&w->oracle, &id);
-        sim_must(c && sim_member_in(&c->members[user]) && sim_member_joined(&c->members[user]) == joined, "lists",
-                 "the list of u%u has a conversation in which he is not", user);
+        sim_must(c && sim_member_in(&c->members[user]) && sim_member_joined(&c->members[user]) == joined,
+                 "lists", "the list of u%u has a conversation in which he is not", user);
     }
     memory_free(answer.page.entries);
 }
@@ -231,15 +236,14 @@ static void audit_user(struct sim_world *w, uint32_t user)
 static void audit_profile(struct sim_world *w, uint32_t user)
 {
     const struct sim_profile *p = &w->oracle.profiles[user];
-    struct sim_call *call = sim_world_call(w, 0, user);
     struct sim_op_text text;
-    struct shard_request answer;
-    call->request.kind = SHARD_PROFILE;
-    call->request.command.target_hash = w->users[user].hash;
-    if (!ask(w, call, &answer) || !p->last)
+    struct shard_request question = {.kind = SHARD_PROFILE, .command = {.target_hash = w->users[user].hash}},
+                         answer;
+    if (!ask(w, user, 0, &question, &answer) || !p->last)
         return;
     sim_op_text(p->last, &w->oracle.names, false, &text);
-    sim_must(answer.page.len == strlen(text.title) && memcmp(answer.page.entries, text.title, answer.page.len) == 0,
+    sim_must(answer.page.len == strlen(text.title) &&
+                 memcmp(answer.page.entries, text.title, answer.page.len) == 0,
              "history", "the name of u%u is not the last one that he gave himself", user);
     memory_free(answer.page.entries);
 }

@@ -33,7 +33,8 @@ static bool happens(struct sim_world *w, enum sim_fault fault)
 static void set_clock(struct sim_world *w)
 {
     static const uint32_t spans_ms[] = {10, 1000, 60000, 3600000, DAY_MINUTES * 60000};
-    int64_t ms = (int64_t)sim_below(&w->random, 2 * spans_ms[sim_below(&w->random, PARLEY_ARRAY_COUNT(spans_ms))]);
+    int64_t ms =
+        (int64_t)sim_below(&w->random, 2 * spans_ms[sim_below(&w->random, PARLEY_ARRAY_COUNT(spans_ms))]);
     ms = sim_below(&w->random, 2) ? ms : -ms;
     clock_manual_step_wall(&w->clock, ms);
     sim_say("the clock is set by %" PRId64 " ms", ms);
@@ -43,21 +44,22 @@ static void set_weather(struct sim_world *w)
 {
     struct sim_random *r = &w->random;
     struct sim_shard *s = some_shard(w);
-    static const uint32_t flushes[] = {0, 20, 100, 300, 1000};
-    s->odds = (struct sim_store_odds){.write = 50 + sim_below(r, 950),
+    static const uint32_t flushes[] = {0, 20, 100, 300, 1000}, writes[] = {5, 50, 200, 1000};
+    s->odds = (struct sim_store_odds){.write = writes[sim_below(r, PARLEY_ARRAY_COUNT(writes))],
                                       .flush = flushes[sim_below(r, PARLEY_ARRAY_COUNT(flushes))],
                                       .cold = sim_below(r, 2) * sim_below(r, 1000),
                                       .job = 50 + sim_below(r, 950)};
     s->late = sim_below(r, 2) * sim_below(r, 900);
     w->queue_full = happens(w, SIM_QUEUE_FULL) ? sim_below(r, 500) : 0;
-    sim_say("shard %u: store writes %u, flushes %u, is cold %u, pool runs %u, late %u; queues are full %u", s->number,
-            s->odds.write, s->odds.flush, s->odds.cold, s->odds.job, s->late, w->queue_full);
+    sim_say("shard %u: store writes %u, flushes %u, is cold %u, pool runs %u, late %u; queues are full %u",
+            s->number, s->odds.write, s->odds.flush, s->odds.cold, s->odds.job, s->late, w->queue_full);
 }
 
 /* Each comes and goes. */
 static void change_space(struct sim_world *w)
 {
-    static const enum store_pressure kinds[] = {STORE_FINE, STORE_FINE, STORE_SLOW, STORE_STOP, STORE_DISK_FULL};
+    static const enum store_pressure kinds[] = {STORE_FINE, STORE_FINE, STORE_SLOW, STORE_STOP,
+                                                STORE_DISK_FULL};
     struct sim_shard *s = some_shard(w);
     if (happens(w, SIM_PRESSURE) || s->pressure != STORE_FINE) {
         s->pressure = kinds[sim_below(&w->random, PARLEY_ARRAY_COUNT(kinds))];
@@ -120,7 +122,7 @@ static void damage(struct sim_world *w)
         sim_say("shard %u: a row rots", s->number);
     }
     if (happens(w, SIM_MISDIRECT)) {
-        w->damaged = true;
+        w->damaged = s->astray = true;
         sim_file_misdirect(s->disk);
         sim_say("shard %u: the next write goes astray", s->number);
     }
@@ -185,6 +187,12 @@ static void act(struct schedule *schedule)
     case ACT_SYNC:
         if (w->up)
             sim_world_sync(w, s);
+        if (w->up && !w->dying && s->astray && !sim_file_misdirecting(s->disk) &&
+            !sim_file_in_flight(s->disk)) {
+            s->astray = false; /* what comes after it would show that it is missing */
+            if (sim_below(&w->random, 4))
+                sim_world_crash(w);
+        }
         break;
     case ACT_CARRY:
         (void)sim_world_carry(w, sim_device_hear, w);

@@ -147,8 +147,8 @@ static struct row *table_row(struct table *t, const struct store_key *at)
     }
     memmove(&t->rows[i + 1], &t->rows[i], (t->count - i) * sizeof *t->rows);
     t->count++;
-    t->rows[i] =
-        (struct row){at->family, at->month, copy(at->key.data, at->key.len), copy("", 0), at->key.len, 0, false};
+    t->rows[i] = (struct row){
+        at->family, at->month, copy(at->key.data, at->key.len), copy("", 0), at->key.len, 0, false};
     return &t->rows[i];
 }
 

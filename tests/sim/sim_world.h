@@ -60,6 +60,7 @@ struct sim_shard {
     uint32_t late;
     enum store_pressure pressure;
     uint64_t stalled_until; /* step */
+    bool astray;            /* a write of its log was or will be misdirected */
     uint64_t trimmed;       /* log_start, to count */
     uint64_t ceiling;       /* that was durable */
     /* As they were at the last turn. */
