@@ -334,6 +334,12 @@ static void check_bounds(const struct sim_world *w, struct sim_shard *s)
              log->events[log->count - 1].id, s->ceiling);
 }
 
+/* What was taken before the limit was reached is still decided, and a block is as long as it is padded. */
+static uint64_t taken_bytes(const struct sim_plan *p)
+{
+    return 3ull * p->segment_bytes + (uint64_t)p->requests_max * (p->body_bytes_max + LOG_BLOCK_ALIGN);
+}
+
 /* An idle shard's ticks have no limit but time: a slow pool may take as long as it takes to say what is persisted. */
 static void check_log_limit(const struct sim_plan *p, struct sim_shard *s)
 {
@@ -347,7 +353,7 @@ static void check_log_limit(const struct sim_plan *p, struct sim_shard *s)
     s->blocks = now.blocks;
     s->end = log_end(log);
     s->log_bytes = log_bytes(log);
-    sim_must(s->log_bytes <= p->log_bytes_max + 3 * p->segment_bytes + s->ticks * LOG_BLOCK_ALIGN, "limits",
+    sim_must(s->log_bytes <= p->log_bytes_max + taken_bytes(p) + s->ticks * LOG_BLOCK_ALIGN, "limits",
              "shard %u: the log has %" PRIu64 " bytes, %u are allowed", s->number, s->log_bytes,
              p->log_bytes_max);
 }
@@ -359,7 +365,7 @@ static void check_limits(const struct sim_world *w, struct sim_shard *s)
     uint32_t requests = shard->waiting_count + shard->queued_count;
     sim_must(requests <= 2 * p->requests_max + SIM_INBOX_MAX, "limits", "shard %u: %u requests wait, %u may",
              s->number, requests, p->requests_max);
-    sim_must(shard->writeback.dirty_bytes <= p->dirty_bytes_max + 2 * p->segment_bytes, "limits",
+    sim_must(shard->writeback.dirty_bytes <= p->dirty_bytes_max + taken_bytes(p), "limits",
              "shard %u: %" PRIu64 " bytes are dirty, %u may be", s->number, shard->writeback.dirty_bytes,
              p->dirty_bytes_max);
     check_log_limit(p, s);
@@ -432,6 +438,8 @@ bool sim_check_log(struct sim_world *w, struct sim_shard *s)
     struct log_reading reading = {w, s, log_start(log)};
     uint64_t end = log_end(log), committed = w->oracle.logs[s->number].count + 1;
     struct rows_position position = {0};
+    s->blocks = 0;
+    s->ticks = log_bytes(log) / LOG_BLOCK_ALIGN; /* perhaps nobody ever had the time to trim it */
     sim_must(end >= committed || w->damaged, "log",
              "shard %u: the log ends at %" PRIu64 ", up to %" PRIu64 " was committed", s->number, end,
              committed);
