@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/shard/history.h"
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 #include "tests/sim/sim_trace.h"
@@ -61,9 +62,8 @@ void sim_check_arrival(struct sim_world *w, struct sim_call *call)
     add_outcome(call, outcome_of(w, call));
 }
 
-void sim_check_outcomes(struct sim_world *w, uint32_t shard)
+void sim_check_outcomes(struct sim_world *w)
 {
-    (void)shard; /* a list rests on the events of all */
     for (struct sim_call *call = w->calls; call; call = call->next) {
         if (call->phase != SIM_INSIDE)
             continue;
@@ -179,16 +179,18 @@ static void check_history(const struct sim_world *w, const struct sim_call *call
     const struct history_query *q = &call->request.history;
     uint32_t from = check_run(w, call), to = from + page->count;
     bool good = page->count <= q->limit;
+    bool at_limit =
+        page->count == q->limit || page->len + w->plan->body_bytes_max + SIM_TEXT_BYTES > HISTORY_BYTES_MAX;
     if (q->way == HISTORY_AFTER) {
         uint32_t begin = message_at(c, q->from + 1);
         good = good && (page->count == 0 || from == begin) &&
-               (page->newer || begin + page->count >= call->messages_then) &&
-               (page->count == q->limit || !page->newer) && (!page->newer || to < c->message_count);
+               (page->newer || begin + page->count >= call->messages_then) && (at_limit || !page->newer) &&
+               (!page->newer || to < c->message_count);
     } else if (q->way == HISTORY_BEFORE) {
         uint32_t end = q->from ? message_at(c, q->from) : c->message_count;
         uint32_t end_then = q->from || call->messages_then > end ? end : call->messages_then;
         good = good && (page->count ? to >= end_then && to <= end : end_then == 0) &&
-               (page->count == q->limit || from == 0) && page->older == (from > 0);
+               (at_limit || from == 0) && page->older == (from > 0);
     } else if (page->count) {
         uint32_t middle = message_at(c, q->from);
         good = good && from <= middle && (middle >= call->messages_then || to > middle);

@@ -28,8 +28,8 @@
 
 /* The call reaches its shard. */
 void sim_check_arrival(struct sim_world *w, struct sim_call *call);
-/* Its shard has applied another event: what may be answered now? */
-void sim_check_outcomes(struct sim_world *w, uint32_t shard);
+/* A shard has applied another event: what may be answered now? Lists rest on the events of all. */
+void sim_check_outcomes(struct sim_world *w);
 /* The shard answers it, and the process lives. */
 void sim_check_answer(struct sim_world *w, struct sim_call *call);
 /* The event's members are told of it. */

@@ -205,11 +205,10 @@ static bool is_final(int err)
 
 void sim_device_hear(void *owner, struct sim_call *call)
 {
-    struct sim_world *w = owner;
     const struct shard_request *r = &call->request;
     struct sim_op *op = call->op;
+    (void)owner; /* whoever else hears of answers has one */
     sim_say("device %u hears of call %" PRIu64, call->device, call->number);
-    (void)w;
     if (!op || call->altered)
         return;
     if (r->error) {

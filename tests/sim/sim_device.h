@@ -17,7 +17,7 @@ void sim_device_again(struct sim_world *w);
 void sim_device_read(struct sim_world *w, uint32_t device);
 /* All that is open and of which no copy is on its way. Answers how many are open. */
 uint32_t sim_device_ask_open(struct sim_world *w);
-/* An answer arrives; owner: the world. */
+/* An answer arrives; a sim_heard_fn. */
 void sim_device_hear(void *owner, struct sim_call *call);
 /* Nothing is on its way: refusals are final. */
 void sim_device_settle(struct sim_world *w);

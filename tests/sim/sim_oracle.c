@@ -394,15 +394,14 @@ static void split(const struct sim_oracle *o, struct sim_conversation *c, const 
     }
 }
 
-static void take_profile(struct sim_oracle *o, struct sim_op *op, const struct event *e)
+static void take_profile(struct sim_oracle *o, struct sim_op *op)
 {
     struct sim_profile *p = &o->profiles[op->user];
-    (void)e;
     p->last = op;
     op->ordinal = p->count++;
 }
 
-static void take_command(struct sim_oracle *o, struct sim_conversation *c, struct sim_op *op,
+static void take_command(const struct sim_oracle *o, struct sim_conversation *c, struct sim_op *op,
                          const struct event *e)
 {
     op->ordinal = c->command_count++;
@@ -447,7 +446,7 @@ void sim_oracle_feed(struct sim_oracle *o, uint32_t shard, const struct event *e
     if (c)
         take_command(o, c, op, e);
     else
-        take_profile(o, op, e);
+        take_profile(o, op);
     sim_say("shard %u: %" PRIu64 " %s c%u by u%u", shard, e->id, sim_op_kind_name(op->kind), op->number,
             op->user);
 }

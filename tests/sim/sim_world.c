@@ -43,9 +43,8 @@ static void call_free(struct sim_call *call)
 }
 
 /* A copy is no more on its way and in no shard. */
-static void copy_ended(struct sim_world *w, struct sim_op *op)
+static void copy_ended(struct sim_op *op)
 {
-    (void)w;
     if (op) {
         parley_assert(op->copies);
         op->copies--;
@@ -104,7 +103,7 @@ static void call_done(struct shard_request *request)
     struct sim_call *call = request->owner;
     struct sim_world *w = call->world;
     parley_assert(call->phase == SIM_INSIDE);
-    copy_ended(w, call->op);
+    copy_ended(call->op);
     call->phase = w->dead || w->dying ? SIM_GONE : SIM_RETURNING;
     if (call->phase == SIM_GONE)
         return;
@@ -160,7 +159,7 @@ static void on_applied(void *owner, const struct shard_effect *effect)
     sim_oracle_feed(&s->world->oracle, s->number, effect->event, true);
     sim_trace_result()->events++;
     sim_check_effect(s->world, effect);
-    sim_check_outcomes(s->world, s->number);
+    sim_check_outcomes(s->world);
 }
 
 static void on_fatal(void *owner, int err, const char *what)
@@ -222,7 +221,7 @@ static void drop_inbox(struct sim_shard *s)
             continue;
         }
         struct sim_call *call = request->owner;
-        copy_ended(s->world, call->op);
+        copy_ended(call->op);
         call->phase = SIM_GONE;
     }
     s->inbox_count = 0;
@@ -454,7 +453,7 @@ static void arrive(struct sim_world *w, struct sim_call *call)
         call->phase = SIM_QUEUED;
         return;
     }
-    copy_ended(w, call->op);
+    copy_ended(call->op);
 }
 
 bool sim_world_carry(struct sim_world *w, sim_heard_fn *heard, void *owner)
@@ -481,6 +480,12 @@ bool sim_world_carry(struct sim_world *w, sim_heard_fn *heard, void *owner)
     }
     sweep(w);
     return true;
+}
+
+void sim_world_flush(struct sim_shard *s)
+{
+    sim_must(store_flush(s->shard->store) == 0, "fatal", "shard %u: a flush fails", s->number);
+    sim_say("shard %u: a flush", s->number);
 }
 
 void sim_world_calm(struct sim_world *w)

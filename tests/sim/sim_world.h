@@ -108,6 +108,8 @@ void sim_world_sync(struct sim_world *w, struct sim_shard *s);
 typedef void sim_heard_fn(void *owner, struct sim_call *call);
 bool sim_world_carry(struct sim_world *w, sim_heard_fn *heard, void *owner);
 void sim_world_pass(struct sim_world *w, uint64_t ms);
+/* The shard's store flushes what is written. */
+void sim_world_flush(struct sim_shard *s);
 
 /* Lets no more faults come from the disks, stores and queues. */
 void sim_world_calm(struct sim_world *w);
