@@ -44,11 +44,12 @@ static void set_weather(struct sim_world *w)
 {
     struct sim_random *r = &w->random;
     struct sim_shard *s = some_shard(w);
-    static const uint32_t flushes[] = {0, 20, 100, 300, 1000}, writes[] = {5, 50, 200, 1000};
+    static const uint32_t flushes[] = {0, 20, 100, 300, 1000}, writes[] = {5, 50, 200, 1000},
+                          jobs[] = {3, 60, 300, 1000};
     s->odds = (struct sim_store_odds){.write = writes[sim_below(r, PARLEY_ARRAY_COUNT(writes))],
                                       .flush = flushes[sim_below(r, PARLEY_ARRAY_COUNT(flushes))],
                                       .cold = sim_below(r, 2) * sim_below(r, 1000),
-                                      .job = 50 + sim_below(r, 950)};
+                                      .job = jobs[sim_below(r, PARLEY_ARRAY_COUNT(jobs))]};
     s->late = sim_below(r, 2) * sim_below(r, 900);
     w->queue_full = happens(w, SIM_QUEUE_FULL) ? sim_below(r, 500) : 0;
     sim_say("shard %u: store writes %u, flushes %u, is cold %u, pool runs %u, late %u; queues are full %u",
