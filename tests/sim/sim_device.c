@@ -32,7 +32,7 @@ static bool plan_creation(struct sim_world *w, struct sim_op *op)
     op->first_member = (op->user + 1 + sim_below(r, users - 1)) % users;
     op->member_count = sim_below(r, users < 8 ? users : 8);
     if (op->type == CONVERSATION_CHANNEL && users > 150)
-        op->member_count = 100 + sim_below(r, 50);
+        op->member_count = 118 + sim_below(r, 20); /* about to be split */
     if (op->type == CONVERSATION_DIRECT)
         op->member_count = 1;
     struct id16 id = sim_op_conversation(op, &w->oracle.names);
@@ -61,6 +61,19 @@ static uint32_t body_len(struct sim_world *w)
     return sim_below(&w->random, 20) ? 1 + sim_below(&w->random, 60) : max - 1 + sim_below(&w->random, 3);
 }
 
+/* Mostly one of whom it can be asked. */
+static uint32_t some_target(struct sim_world *w, const struct sim_op *op)
+{
+    const struct sim_conversation *c = &w->oracle.conversations[op->conversation];
+    uint32_t target = 0;
+    for (uint32_t tries = 0; tries < TRIES; tries++) {
+        target = sim_below(&w->random, w->plan->users);
+        if (sim_member_in(&c->members[target]) == (op->kind != COMMAND_ADD))
+            break;
+    }
+    return target;
+}
+
 static void plan_change(struct sim_world *w, struct sim_op *op)
 {
     static const enum command_kind kinds[] = {
@@ -69,7 +82,7 @@ static void plan_change(struct sim_world *w, struct sim_op *op)
     struct sim_random *r = &w->random;
     op->kind = kinds[sim_below(r, PARLEY_ARRAY_COUNT(kinds))];
     op->conversation = some_conversation(w, op->user);
-    op->target = sim_below(r, w->plan->users);
+    op->target = some_target(w, op);
     if (sim_below(r, 8) == 0)
         op->target = op->user;
     op->body_len = body_len(w);

@@ -45,7 +45,7 @@ static void set_weather(struct sim_world *w)
     struct sim_random *r = &w->random;
     struct sim_shard *s = some_shard(w);
     static const uint32_t flushes[] = {0, 20, 100, 300, 1000}, writes[] = {5, 50, 200, 1000},
-                          jobs[] = {3, 60, 300, 1000};
+                          jobs[] = {3, 60, 300, 1000, 1000, 1000};
     s->odds = (struct sim_store_odds){.write = writes[sim_below(r, PARLEY_ARRAY_COUNT(writes))],
                                       .flush = flushes[sim_below(r, PARLEY_ARRAY_COUNT(flushes))],
                                       .cold = sim_below(r, 2) * sim_below(r, 1000),
