@@ -504,7 +504,10 @@ static void answered(struct shard_request *question)
     s->derive->out_count--;
     if (s->options.ask_ended)
         s->options.ask_ended(s->options.owner);
-    s->pressed |= !err && question->derive.press;
+    if (!err && question->derive.press && !s->pressed) {
+        s->pressed = true;
+        s->pressed_at = s->flushes;
+    }
     if (err == -PARLEY_ERR_LOST) {
         shard_fail(s, err, "a shard's log is shorter than what another shard has derived from it");
     } else if (!err && question->derive.next > feed->offset && !s->derive->stopped) {

@@ -148,7 +148,7 @@ static int replay(struct shard *s, struct log_report *report)
         return -PARLEY_ERR_LOST;
     }
     s->persisted_redo = redo;
-    writeback_init(&s->writeback, &s->objects, s->store, redo);
+    writeback_init(&s->writeback, &s->objects, s->store, redo, s->options.batch_bytes);
     if (redo < end)
         err = log_read(s->log, redo, end, shard_replay_record, s);
     if (err)

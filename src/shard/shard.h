@@ -58,6 +58,7 @@ struct shard_options {
     void (*ask_ended)(void *owner); /* one has come home; may be NULL */
     uint64_t memory_bytes_max;      /* of objects */
     uint64_t dirty_bytes_max;       /* of applied events that the store lacks */
+    uint32_t batch_bytes;           /* of one write to the store, about; 0: the default */
     uint64_t log_bytes_max;         /* of kept log; at least four segments */
     uint32_t lease_ms;              /* how far ceilings lie ahead of the clock */
     uint32_t request_count_max;     /* waiting for their commit; more are refused with FULL */

@@ -59,6 +59,8 @@ struct shard {
     uint64_t loads, loads_from_disk, evictions, flushes;
     uint64_t loads_seen; /* by the eviction */
     bool pressed;        /* by a source of derivation: flush, and say so */
+    uint64_t pressed_at; /* as many flushes had ended; so had, when what is persisted was asked for: */
+    uint64_t asked_at;
     bool failed, closing;
     bool told_full;   /* in the log */
     bool evict_stuck; /* memory is over its limit, and nothing was free to go */

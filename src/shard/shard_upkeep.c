@@ -130,7 +130,7 @@ static void run_persisted(void *owner)
     struct shard *s = owner;
     struct rows_position position;
     s->persisted.err = rows_load_position(s->store, STORE_PERSISTED, &position);
-    s->persisted.redo = position.redo;
+    s->persisted.redo = position.redo ? position.redo : 1; /* nothing was ever written back */
     if (!s->persisted.err)
         s->persisted.err = derive_load_persisted(s);
 }
@@ -143,7 +143,8 @@ static void persisted_done(void *owner)
     if (s->persisted.err || s->closing)
         return;
     derive_take_persisted(s);
-    s->pressed = s->pressed && s->flush.busy; /* it presses again */
+    if (s->asked_at > s->pressed_at) /* a flush has come between; else it presses on */
+        s->pressed = false;
     s->persisted_redo = s->persisted.redo;
     uint64_t floor = derive_floor(s);
     int err = log_trim(s->log, floor < s->persisted_redo ? floor : s->persisted_redo);
@@ -197,8 +198,10 @@ void shard_trim(struct shard *s)
     bool is_long = shard_log_is_long(s);
     tell_full(s, is_long);
     /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
-    if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms)
+    if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms) {
+        s->asked_at = s->flushes;
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
+    }
     /* What is written back but rests in memtables holds the log. */
     if (((behind && is_long) || s->pressed) && !s->flush.busy && now >= s->flush.next_ms)
         ask(s, &s->flush, run_flush, flush_done, now + FLUSH_EVERY_MS);

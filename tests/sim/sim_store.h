@@ -23,6 +23,8 @@ struct sim_store_odds {
 void sim_store_set(const struct sim_store_odds *odds, uint64_t seed);
 /* Per thousand: batches and jobs that are refused because the queue is full. */
 void sim_store_set_full(uint32_t per_thousand);
+/* Per thousand: jobs that were run, and of which the reactor hears at a later poll only; below 1000. */
+void sim_store_set_late(uint32_t per_thousand);
 /* The process is gone: memtables are lost, what is open is dead until its close. */
 void sim_store_crash(void);
 void sim_store_forget(void);
@@ -39,8 +41,12 @@ size_t sim_store_damage(const char *dir, enum store_family family, struct span k
 /* As sim_store_damage, but takes the rows away. */
 size_t sim_store_remove(const char *dir, enum store_family family, struct span key_prefix);
 
+/* One flushed row rots: its block's checksum fails, so whoever reads it gets CORRUPT. False: there is none. */
+bool sim_store_rot(const char *dir, uint64_t choice);
+
 /* Of all flushed rows but META's. Filter rows count by their entries: how these were cut into operands depends on when
  * they were written. */
 uint64_t sim_store_digest(const char *dir);
+uint64_t sim_store_digest_now(const char *dir); /* of all rows, flushed or not */
 
 #endif

@@ -293,6 +293,18 @@ static void no_memory_at_all(void **state)
     check_conversation(w);
 }
 
+/* Months of a shard to which nothing ever happens: its ticks fill the log, and nothing was ever written back. */
+static void ticks_of_an_unused_shard_are_trimmed(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 2000; i++) {
+        clock_manual_advance(&w->clock, 1000000000ull * 2);
+        turn(w);
+        assert_true(counters(w).log_bytes <= w->options.log_bytes_max);
+    }
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +316,7 @@ int main(void)
         ON_A_SHARD(a_trickle_does_not_fill_the_log),
         ON_A_SHARD(many_conversations_in_little_memory),
         ON_A_SHARD(no_memory_at_all),
+        ON_A_SHARD(ticks_of_an_unused_shard_are_trimmed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
