@@ -188,12 +188,25 @@ static int judge_create(const struct sim_oracle *o, const struct sim_conversatio
     return full ? -PARLEY_ERR_LIMIT : 0;
 }
 
+static uint64_t commands_since(const struct sim_oracle *o, const struct sim_op *op)
+{
+    return op->kind == COMMAND_PROFILE ? o->profiles[op->user].count - op->ordinal
+                                       : o->conversations[op->conversation].command_count - op->ordinal;
+}
+
+static uint64_t commands_known(const struct sim_oracle *o, const struct sim_op *op)
+{
+    return op->kind == COMMAND_PROFILE ? PROFILES_KNOWN : o->plan->dedup_entries_max;
+}
+
 bool sim_oracle_may_forget(const struct sim_oracle *o, const struct sim_op *op)
 {
-    if (op->kind == COMMAND_PROFILE)
-        return o->profiles[op->user].count - op->ordinal >= PROFILES_KNOWN;
-    return op->kind != COMMAND_CREATE &&
-           o->conversations[op->conversation].command_count - op->ordinal >= o->plan->dedup_entries_max;
+    return op->kind != COMMAND_CREATE && commands_since(o, op) >= commands_known(o, op);
+}
+
+bool sim_oracle_half_forgotten(const struct sim_oracle *o, const struct sim_op *op)
+{
+    return op->kind != COMMAND_CREATE && op->event_id && commands_since(o, op) >= commands_known(o, op) / 2;
 }
 
 int sim_oracle_judge(const struct sim_oracle *o, const struct sim_op *op, bool altered, bool *again)

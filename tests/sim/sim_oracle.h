@@ -91,6 +91,8 @@ int sim_oracle_judge(const struct sim_oracle *o, const struct sim_op *op, bool a
 int sim_oracle_may_read(const struct sim_conversation *c, uint32_t user);
 /* So many commands came after it that it may be forgotten. */
 bool sim_oracle_may_forget(const struct sim_oracle *o, const struct sim_op *op);
+/* So many that another payload under its client id might be taken for a command of its own: nobody sends it any more. */
+bool sim_oracle_half_forgotten(const struct sim_oracle *o, const struct sim_op *op);
 bool sim_member_in(const struct sim_member *m);
 uint64_t sim_member_joined(const struct sim_member *m);
 

@@ -310,6 +310,11 @@ static void take_inbox(struct sim_world *w, struct sim_shard *s, uint32_t take)
         memmove(&s->inbox[0], &s->inbox[1], s->inbox_count * sizeof(struct shard_request *));
         if (request->kind != SHARD_DERIVE) {
             struct sim_call *call = request->owner;
+            if (call->altered && sim_oracle_half_forgotten(&w->oracle, call->op)) {
+                copy_ended(call->op);
+                call->phase = SIM_GONE;
+                continue;
+            }
             call->phase = SIM_INSIDE;
             request->done = call_done;
             sim_check_arrival(w, call);

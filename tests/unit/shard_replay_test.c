@@ -70,6 +70,12 @@ static struct command message(struct script *s)
     c.kind = COMMAND_SEND;
     c.content_type = words("text/plain");
     c.body = (struct span){(const uint8_t *)s->body, len};
+    if (roll(s, 12) == 0) {
+        c.kind = COMMAND_RECEIPT;
+        c.client_id = c.content_type = c.body = (struct span){0};
+        c.read_seq = 1 + roll(s, 3);
+        return c;
+    }
     if (roll(s, 12) == 0) { /* of a message that never comes */
         c.kind = COMMAND_FENCE;
         c.content_type = c.body = (struct span){0};
