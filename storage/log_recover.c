@@ -20,7 +20,7 @@ struct recovery {
     uint64_t damage_from, damage_to;
     char why[128];
     bool mark_block_seen;
-    bool looks; /* it writes nothing, and goes on behind what it refuses */
+    bool looks;                   /* it writes nothing, and goes on behind what it refuses */
     uint8_t *buffer_raw, *buffer; /* as long as the longest block can be */
     size_t buffer_bytes;
 };
@@ -250,10 +250,10 @@ static int scan_segment(struct recovery *r, struct log_segment *s)
     err = r->files->ops->size(r->files, fd, &bytes);
     if (err != 0)
         goto out;
-    int cut = bytes == s->bytes ? 0
-                                : refuse(r, -PARLEY_ERR_CORRUPT, s, bytes,
-                                         "the file has %llu bytes and should have %llu",
-                                         (unsigned long long)bytes, (unsigned long long)s->bytes);
+    int cut = bytes == s->bytes
+                  ? 0
+                  : refuse(r, -PARLEY_ERR_CORRUPT, s, bytes, "the file has %llu bytes and should have %llu",
+                           (unsigned long long)bytes, (unsigned long long)s->bytes);
     if (cut != 0 && !r->looks)
         err = cut;
     else
@@ -504,6 +504,7 @@ static int look(struct recovery *r, uint64_t segment_bytes, int *verdict)
         *verdict = err;
     for (struct log_segment *s = r->segments; s != NULL && (err == 0 || is_judgement(err)); s = s->next) {
         r->report->seen_segment = s->id;
+        r->report->segment_bytes = s->bytes;
         err = note_headers(r, s);
     }
     return is_judgement(err) ? 0 : err;
@@ -525,8 +526,7 @@ int log_recover_look(struct file_layer *files, const char *dir, uint64_t segment
         r.chain.open = false;
         note_seen(report, r.chain.position, r.chain.ceiling, r.chain.number - 1);
         note_seen(report, r.mark.end, r.mark.ceiling, r.mark.block_number);
-        *out =
-            (struct log_recovered){.first = r.segments, .tail = tail, .chain = r.chain, .mark = r.mark};
+        *out = (struct log_recovered){.first = r.segments, .tail = tail, .chain = r.chain, .mark = r.mark};
         r.segments = NULL;
     }
     release(&r);

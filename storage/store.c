@@ -161,7 +161,8 @@ static size_t prefix_end(struct span prefix, uint8_t *end)
     return len;
 }
 
-static int scan_rows(struct store *store, rocksdb_iterator_t *it, bool back, enum store_tier tier, store_row_fn *fn, void *owner)
+static int scan_rows(struct store *store, rocksdb_iterator_t *it, bool back, enum store_tier tier,
+                     store_row_fn *fn, void *owner)
 {
     char *error = NULL;
     for (; rocksdb_iter_valid(it); back ? rocksdb_iter_prev(it) : rocksdb_iter_next(it)) {

@@ -375,8 +375,8 @@ int store_families_open(struct store *store, char *text, size_t text_len)
         options[i] = store->db_options;
     if (store->options.read_only)
         store->db = rocksdb_open_for_read_only_column_families(store->db_options, store->dir, (int)count,
-                                                               (const char *const *)names, options, handles, 0,
-                                                               &error);
+                                                               (const char *const *)names, options, handles,
+                                                               0, &error);
     else
         store->db = rocksdb_open_column_families(store->db_options, store->dir, (int)count,
                                                  (const char *const *)names, options, handles, &error);

@@ -150,7 +150,8 @@ int rows_load(struct store *store, const struct machine_key *key, enum store_tie
     return err;
 }
 
-int rows_need(struct store *store, struct objects *objects, const struct machine_key *key, struct object **out)
+int rows_need(struct store *store, struct objects *objects, const struct machine_key *key,
+              struct object **out)
 {
     void *any = NULL;
     int err = objects_node(objects, key, out);
