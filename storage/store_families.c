@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -299,6 +300,8 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
     if (!err && exists) {
         listed = rocksdb_list_column_families(store->db_options, store->dir, &found, &error);
         err = store_error_take(&error, text, text_len);
+        if (err)
+            free(listed); /* of no name, but not NULL */
     }
     if (err)
         return err;

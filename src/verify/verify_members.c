@@ -136,8 +136,7 @@ static void check_beyond(struct verify_shard *s, const struct conversation *c)
 
 static int on_large(void *owner, const struct id16 *id)
 {
-    struct verify_shard *s = owner;
-    return large_set_add(&s->large, id);
+    return large_set_add(owner, id);
 }
 
 void verify_large_load(struct verify_shard *s)
