@@ -195,6 +195,16 @@ static void log_opened(const struct shard *shard, uint32_t number, uint64_t took
                 logger_u64("log_kept_bytes", now.log_bytes), logger_u64("took_ms", took_ms));
 }
 
+/* What the data folder refuses has a remedy, which another tool knows. */
+static void tell_refused(struct server *server, uint32_t number, int err, const char *log_dir,
+                         const struct log_report *report)
+{
+    bool damaged = err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_LOST || err == -PARLEY_ERR_IO;
+    snprintf(server->text, sizeof server->text, "shard %u: %.200s (%.180s/%.80s at %llu)%s", number,
+             report->text[0] ? report->text : parley_err_text(err), log_dir, report->file,
+             (unsigned long long)report->offset, damaged ? "; `parley verify` tells what can be done" : "");
+}
+
 static int open_shard(struct worker *w, uint32_t number)
 {
     struct server *server = w->server;
@@ -245,9 +255,7 @@ static int open_shard(struct worker *w, uint32_t number)
     if (!err)
         log_opened(w->shards[number], number, clock_monotonic_ms(clock_real()) - began_ms);
     if (err)
-        snprintf(server->text, sizeof server->text, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
-                 report.text[0] ? report.text : parley_err_text(err), log_dir, report.file,
-                 (unsigned long long)report.offset);
+        tell_refused(server, number, err, log_dir, &report);
     return err;
 }
 

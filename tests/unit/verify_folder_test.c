@@ -12,11 +12,11 @@
 
 enum { CONVERSATIONS = 4, PATH_BYTES = 512, LARGE_ADDS = 420 };
 
-static char base[64];     /* holds the folders `clean`, `killed`, and each test's own `work` */
-static char work[96];     /* what is damaged and looked at */
-static struct data_folder folder;
-static struct id16 chats[CONVERSATIONS], large; /* chats[0] has several chunks and who left */
-static uint32_t home[CONVERSATIONS];            /* their shards */
+static char base[64];                    /* holds the folders `clean`, `killed`, and each test's own `work` */
+static char work[96];                    /* what is damaged and looked at */
+static struct hash_key key;              /* of `work` */
+static struct id16 chats[CONVERSATIONS]; /* chats[0] has several chunks and who left */
+static uint32_t home[CONVERSATIONS];     /* their shards */
 
 /* ---- folders */
 
@@ -33,7 +33,7 @@ static void fill(struct world *w)
     world_change(w, COMMAND_ROLE, &chats[0], "user1");
     world_profile(w, "ann");
     world_profile(w, "user1");
-    large = world_create(w, "ann", "large", CONVERSATION_CHANNEL, 200);
+    struct id16 large = world_create(w, "ann", "large", CONVERSATION_CHANNEL, 200);
     for (int i = 0; i < LARGE_ADDS; i++) {
         char user[16];
         snprintf(user, sizeof user, "more%d", i);
@@ -51,9 +51,13 @@ static void make_folder(const char *name, bool killed)
     if (child == 0) {
         struct world *w = world_open(dir);
         fill(w);
-        world_rest(w);
         if (killed) { /* some of it is in the stores' files, some in their memory, some in the log alone */
-            world_send(w, &chats[1], 70);
+            uint32_t next = w->next_client_id;
+            world_close(w);
+            w = world_open(dir);
+            w->next_client_id = next;
+            for (int i = 0; i < CONVERSATIONS; i++)
+                world_send(w, &chats[i], 70);
             world_create(w, "bob", "late", CONVERSATION_GROUP, 3);
             world_change(w, COMMAND_REMOVE, &chats[2], "user1");
             _exit(0);
@@ -66,39 +70,34 @@ static void make_folder(const char *name, bool killed)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* Each folder has a key of its own, so the same names lie elsewhere. */
 static void copy_to_work(const char *name)
 {
-    char command[PATH_BYTES];
+    char command[PATH_BYTES], text[DATA_FOLDER_TEXT_BYTES];
+    struct world w;
     snprintf(command, sizeof command, "rm -rf %s && cp -a %s/%s %s", work, base, name, work);
     assert_int_equal(system(command), 0);
+    assert_int_equal(data_folder_look(work, false, &w.folder, text), 0);
+    key = w.folder.key;
+    struct hasher hasher = {&w, hash_callback};
+    for (int i = 0; i < CONVERSATIONS; i++) {
+        char client_id[8];
+        snprintf(client_id, sizeof client_id, "chat%d", i);
+        chats[i] = conversation_id_group(&hasher, CONVERSATION_GROUP, words("ann"), words(client_id));
+        home[i] = hash_shard(&key, &chats[i], SHARDS);
+    }
+    data_folder_close(&w.folder);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    char path[128], text[DATA_FOLDER_TEXT_BYTES];
     snprintf(base, sizeof base, "/tmp/parley-verify-XXXXXX");
     if (!mkdtemp(base))
         return -1;
     snprintf(work, sizeof work, "%s/work", base);
     make_folder("clean", false);
     make_folder("killed", true);
-    snprintf(path, sizeof path, "%s/clean", base);
-    assert_int_equal(data_folder_look(path, false, &folder, text), 0);
-    data_folder_close(&folder); /* its key stays */
-    assert_int_equal(data_folder_look(path, false, &folder, text), 0);
-    struct world w = {.folder = folder};
-    struct hasher hasher = {&w, hash_callback};
-    for (int i = 0; i < CONVERSATIONS; i++) {
-        char client_id[8];
-        snprintf(client_id, sizeof client_id, "chat%d", i);
-        chats[i] = conversation_id_group(&hasher, CONVERSATION_GROUP, words("ann"), words(client_id));
-        home[i] = hash_shard(&folder.key, &chats[i], SHARDS);
-    }
-    large = conversation_id_group(&hasher, CONVERSATION_CHANNEL, words("ann"), words("large"));
-    struct hash_key kept = folder.key;
-    data_folder_close(&folder);
-    folder.key = kept;
     return 0;
 }
 
@@ -212,7 +211,8 @@ static struct store *open_store(uint32_t shard)
     char dir[PATH_BYTES], text[256];
     struct store *store = NULL;
     snprintf(dir, sizeof dir, "%s/shard-%04u/store", work, shard);
-    struct store_options options = {.dir = dir, .space_guard_bytes = 1, .wake = no_wake, .on_fatal = no_fatal};
+    struct store_options options = {
+        .dir = dir, .space_guard_bytes = 1, .wake = no_wake, .on_fatal = no_fatal};
     assert_int_equal(store_open(&options, &store, text, sizeof text), 0);
     return store;
 }
@@ -263,7 +263,8 @@ static struct found_row *read_row(uint32_t shard, enum store_family family, stru
     row = (struct found_row){.at = {family, month, prefix}, .skip = nth};
     assert_int_equal(store_scan(store, row.at, prefix.len, STORE_ALL, on_row, &row), 0);
     store_close(&store);
-    assert_non_null(row.value);
+    if (!row.value)
+        fail_msg("shard %u has no such row of family %d", shard, (int)family);
     return &row;
 }
 
@@ -279,7 +280,7 @@ static void put_back(uint32_t shard, struct found_row *row)
     free(row->value);
 }
 
-static void delete(uint32_t shard, struct found_row *row)
+static void delete (uint32_t shard, struct found_row *row)
 {
     write_row(shard, row->at, NULL);
     free(row->value);
@@ -508,11 +509,11 @@ static void lose_member(void)
 /* Of a user of chats[1], in his shard. */
 static struct found_row *list_row(const char *user, uint32_t *shard)
 {
-    struct id16 hash = hash_128(&folder.key, user, strlen(user));
+    struct id16 hash = hash_128(&key, user, strlen(user));
     static uint8_t key[32];
     memcpy(key, &hash, 16);
     memcpy(key + 16, &chats[1], 16);
-    *shard = hash_shard(&folder.key, &hash, SHARDS);
+    *shard = hash_shard(&key, &hash, SHARDS);
     return read_row(*shard, STORE_MEMBERSHIPS, (struct span){key, sizeof key}, 0);
 }
 
@@ -562,8 +563,8 @@ static void offset_unreadable(void)
 
 static void cut_user(void)
 {
-    struct id16 hash = hash_128(&folder.key, "ann", 3);
-    uint32_t shard = hash_shard(&folder.key, &hash, SHARDS);
+    struct id16 hash = hash_128(&key, "ann", 3);
+    uint32_t shard = hash_shard(&key, &hash, SHARDS);
     struct found_row *row = read_row(shard, STORE_USERS, of(&hash), 0);
     row->len -= 2;
     put_back(shard, row);
@@ -571,8 +572,8 @@ static void cut_user(void)
 
 static void user_elsewhere(void)
 {
-    struct id16 hash = hash_128(&folder.key, "ann", 3);
-    uint32_t shard = hash_shard(&folder.key, &hash, SHARDS);
+    struct id16 hash = hash_128(&key, "ann", 3);
+    uint32_t shard = hash_shard(&key, &hash, SHARDS);
     put_back(1 - shard, read_row(shard, STORE_USERS, of(&hash), 0));
 }
 
@@ -704,9 +705,38 @@ static void each_damage_is_found_and_named(void **state)
     }
 }
 
-/* Repaired, a server starts on it and goes on above all that was. */
-static void go_on(uint64_t last_id)
+static struct conversation *stored_chat(int i)
 {
+    struct found_row *row = read_row(home[i], STORE_CONVERSATIONS, of(&chats[i]), 0);
+    struct conversation *c;
+    struct dedup_options all = {UINT64_MAX, 1000};
+    assert_int_equal(conversation_decode(&chats[i], &all, (struct span){row->value, row->len}, &c), 0);
+    free(row->value);
+    return c;
+}
+
+/* As far as the store knows; 0: it knows nothing yet. */
+static uint64_t last_id_of_chat(int i)
+{
+    struct store *store = open_store(home[i]);
+    uint8_t *value = NULL;
+    size_t len;
+    int err =
+        store_get(store, (struct store_key){STORE_CONVERSATIONS, 0, of(&chats[i])}, STORE_ALL, &value, &len);
+    memory_free(value);
+    store_close(&store);
+    if (err)
+        return 0;
+    struct conversation *c = stored_chat(i);
+    uint64_t id = c->applied.last_event_id;
+    conversation_destroy(&c);
+    return id;
+}
+
+/* Repaired, a server starts on it and goes on above all that was. */
+static void go_on(void)
+{
+    uint64_t last_id = last_id_of_chat(1);
     struct world *w = world_open(work);
     w->next_client_id = 100000;
     world_send(w, &chats[1], 1);
@@ -730,8 +760,8 @@ static void what_can_be_repaired_is(void **state)
         if (total(&report) || told.ever[d->kind] == 0)
             fail_msg("damage %zu: %s is not repaired:\n%s", i, verify_kind_name(d->kind), told.text);
         expect_clean();
-        if (d->kind != VERIFY_KIND_STORE_MISSING && d->kind != VERIFY_KIND_STORE_OPEN)
-            go_on(0);
+        if (d->kind == VERIFY_KIND_LOG_DAMAGED || d->kind == VERIFY_KIND_STORE_OPEN)
+            go_on();
     }
 }
 
@@ -762,15 +792,14 @@ static void a_repair_keeps_what_the_log_alone_has(void **state)
     if (total(&report))
         fail_msg("not repaired:\n%s", told.text);
     assert_true(told.ever[VERIFY_KIND_LOG_SHORT] > 0);
-    struct found_row *row = read_row(home[1], STORE_CONVERSATIONS, of(&chats[1]), 0);
-    struct conversation *c;
-    struct dedup_options all = {UINT64_MAX, 1000};
-    assert_int_equal(conversation_decode(&chats[1], &all, (struct span){row->value, row->len}, &c), 0);
-    if (home[1] == 1) /* the log that begins again */
-        assert_int_equal(c->applied.last_seq, 80);
-    free(row->value);
-    conversation_destroy(&c);
-    go_on(0);
+    for (int i = 0; i < CONVERSATIONS; i++) {
+        if (home[i] != 1) /* the log of the other goes on, and has it */
+            continue;
+        struct conversation *c = stored_chat(i);
+        assert_int_equal(c->applied.last_seq, i ? 80 : 270);
+        conversation_destroy(&c);
+    }
+    go_on();
 }
 
 /* The epoch tells clients that what they know of before means nothing. */
@@ -786,8 +815,9 @@ static void a_new_log_raises_the_epoch_and_keeps_the_old(void **state)
     assert_int_equal(data_folder_look(work, false, &after, text), 0);
     assert_int_equal(after.epoch, 2);
     data_folder_close(&after);
-    snprintf(command, sizeof command, "ls %s/shard-%04u/log/*.seg.damaged %s/shard-%04u/log/mark.damaged >/dev/null",
-             work, home[0], work, home[0]);
+    snprintf(command, sizeof command,
+             "ls %s/shard-%04u/log/*.seg.damaged %s/shard-%04u/log/mark.damaged >/dev/null", work, home[0],
+             work, home[0]);
     assert_int_equal(system(command), 0);
 }
 
@@ -807,7 +837,7 @@ static void a_gap_before_the_log_is_found(void **state)
     assert_true(report.counts[VERIFY_KIND_LOG_GAP] > 0);
     report = look(&told, true, false);
     assert_int_equal(total(&report), 0);
-    go_on(0);
+    go_on();
 }
 
 static void a_folder_that_is_served_is_not_looked_at(void **state)

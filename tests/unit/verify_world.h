@@ -241,7 +241,8 @@ static inline void world_change(struct world *w, enum command_kind kind, const s
 
 static inline void world_profile(struct world *w, const char *user)
 {
-    world_ask(w, (struct command){.kind = COMMAND_PROFILE, .actor = words(user), .display_name = words(user)});
+    world_ask(w,
+              (struct command){.kind = COMMAND_PROFILE, .actor = words(user), .display_name = words(user)});
 }
 
 #endif
