@@ -14,7 +14,7 @@ enum { CONVERSATIONS = 4, PATH_BYTES = 512, LARGE_ADDS = 420 };
 
 static char base[64];                    /* holds the folders `clean`, `killed`, and each test's own `work` */
 static char work[96];                    /* what is damaged and looked at */
-static struct hash_key key;              /* of `work` */
+static struct hash_key folder_key;       /* of `work` */
 static struct id16 chats[CONVERSATIONS]; /* chats[0] has several chunks and who left */
 static uint32_t home[CONVERSATIONS];     /* their shards */
 
@@ -78,13 +78,13 @@ static void copy_to_work(const char *name)
     snprintf(command, sizeof command, "rm -rf %s && cp -a %s/%s %s", work, base, name, work);
     assert_int_equal(system(command), 0);
     assert_int_equal(data_folder_look(work, false, &w.folder, text), 0);
-    key = w.folder.key;
+    folder_key = w.folder.key;
     struct hasher hasher = {&w, hash_callback};
     for (int i = 0; i < CONVERSATIONS; i++) {
         char client_id[8];
         snprintf(client_id, sizeof client_id, "chat%d", i);
         chats[i] = conversation_id_group(&hasher, CONVERSATION_GROUP, words("ann"), words(client_id));
-        home[i] = hash_shard(&key, &chats[i], SHARDS);
+        home[i] = hash_shard(&folder_key, &chats[i], SHARDS);
     }
     data_folder_close(&w.folder);
 }
@@ -509,11 +509,11 @@ static void lose_member(void)
 /* Of a user of chats[1], in his shard. */
 static struct found_row *list_row(const char *user, uint32_t *shard)
 {
-    struct id16 hash = hash_128(&key, user, strlen(user));
+    struct id16 hash = hash_128(&folder_key, user, strlen(user));
     static uint8_t key[32];
     memcpy(key, &hash, 16);
     memcpy(key + 16, &chats[1], 16);
-    *shard = hash_shard(&key, &hash, SHARDS);
+    *shard = hash_shard(&folder_key, &hash, SHARDS);
     return read_row(*shard, STORE_MEMBERSHIPS, (struct span){key, sizeof key}, 0);
 }
 
@@ -563,8 +563,8 @@ static void offset_unreadable(void)
 
 static void cut_user(void)
 {
-    struct id16 hash = hash_128(&key, "ann", 3);
-    uint32_t shard = hash_shard(&key, &hash, SHARDS);
+    struct id16 hash = hash_128(&folder_key, "ann", 3);
+    uint32_t shard = hash_shard(&folder_key, &hash, SHARDS);
     struct found_row *row = read_row(shard, STORE_USERS, of(&hash), 0);
     row->len -= 2;
     put_back(shard, row);
@@ -572,8 +572,8 @@ static void cut_user(void)
 
 static void user_elsewhere(void)
 {
-    struct id16 hash = hash_128(&key, "ann", 3);
-    uint32_t shard = hash_shard(&key, &hash, SHARDS);
+    struct id16 hash = hash_128(&folder_key, "ann", 3);
+    uint32_t shard = hash_shard(&folder_key, &hash, SHARDS);
     put_back(1 - shard, read_row(shard, STORE_USERS, of(&hash), 0));
 }
 
