@@ -17,7 +17,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -301,7 +300,7 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
         listed = rocksdb_list_column_families(store->db_options, store->dir, &found, &error);
         err = store_error_take(&error, text, text_len);
         if (err)
-            free(listed); /* of no name, but not NULL */
+            rocksdb_free(listed); /* of no name, but not NULL */
     }
     if (err)
         return err;

@@ -235,7 +235,7 @@ static int on_record(void *owner, uint64_t position, uint32_t count, struct span
                 break;
             s->bounds[d] = e.id;
         }
-        if (e.kind == EVENT_SPLIT && e.page_count == LARGE_PAGES)
+        if (e.kind == EVENT_SPLIT && e.page_count == MACHINE_LARGE_PAGES)
             note_turned(s, &e);
         struct machine_key keys[MACHINE_KEYS_MAX];
         uint32_t touched = machine_touches(&e, keys);

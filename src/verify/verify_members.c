@@ -80,6 +80,8 @@ static void check_member(struct verify_shard *s, const struct conversation *c, u
         wrong = "he belongs to another page";
     else if ((last->left ? last->left : last->joined) > c->applied.last_event_id)
         wrong = "he came or went by an event above the conversation's last";
+    else if (m->read_seq > c->applied.last_seq || m->delivered_seq > c->applied.last_seq)
+        wrong = "he has read or got messages that are not there";
     if (wrong)
         verify_find(s, VERIFY_KIND_MEMBER, verify_at(s, "members", 0, &c->id, page).text, "member %.*s: %s",
                     (int)user.len, (const char *)user.data, wrong);
@@ -195,7 +197,7 @@ void verify_pages(struct verify_shard *s, const struct conversation *c)
                     "it counts %u members, %u owners and %u who ever were in; its pages have %u, %u and %u",
                     c->applied.members, c->applied.owners, c->applied.entries, sums.members, sums.owners,
                     sums.entries);
-    for (uint32_t d = 0; c->applied.page_count >= LARGE_PAGES && d < s->verify->folder.shard_count; d++)
+    for (uint32_t d = 0; c->applied.page_count >= MACHINE_LARGE_PAGES && d < s->verify->folder.shard_count; d++)
         check_large(&s->verify->shards[d], s, &c->id);
 }
 
@@ -300,7 +302,7 @@ void verify_large(struct verify_shard *s)
         if (!source->store)
             continue;
         const struct conversation *c = conversation_now(source, &s->large.ids[i], &loaded, &damaged);
-        if (!damaged && (!c || c->applied.page_count < LARGE_PAGES))
+        if (!damaged && (!c || c->applied.page_count < MACHINE_LARGE_PAGES))
             large_differs(s, &s->large.ids[i], false);
         conversation_destroy(&loaded);
     }

@@ -802,6 +802,21 @@ static void a_repair_keeps_what_the_log_alone_has(void **state)
     go_on();
 }
 
+/* The store lacks what it says that it has: a replay cannot go on from there. */
+static void a_replay_that_does_not_follow_is_told(void **state)
+{
+    (void)state;
+    struct told told;
+    copy_to_work("killed");
+    delete (home[1], read_row(home[1], STORE_CONVERSATIONS, of(&chats[1]), 0));
+    struct verify_report report = look(&told, false, false);
+    assert_true(report.counts[VERIFY_KIND_LOG_REPLAY] > 0);
+    report = look(&told, true, false); /* its rows stay, and are told of; the server starts */
+    assert_int_equal(report.counts[VERIFY_KIND_LOG_REPLAY], 0);
+    assert_true(report.counts[VERIFY_KIND_ORPHAN] > 0);
+    world_close(world_open(work));
+}
+
 /* The epoch tells clients that what they know of before means nothing. */
 static void a_new_log_raises_the_epoch_and_keeps_the_old(void **state)
 {
@@ -866,6 +881,7 @@ int main(void)
         cmocka_unit_test(what_can_be_repaired_is),
         cmocka_unit_test(what_cannot_be_repaired_is_left_and_told),
         cmocka_unit_test(a_repair_keeps_what_the_log_alone_has),
+        cmocka_unit_test(a_replay_that_does_not_follow_is_told),
         cmocka_unit_test(a_new_log_raises_the_epoch_and_keeps_the_old),
         cmocka_unit_test(a_gap_before_the_log_is_found),
         cmocka_unit_test(a_folder_that_is_served_is_not_looked_at),
