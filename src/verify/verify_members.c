@@ -36,7 +36,7 @@ static void membership_differs(struct verify_shard *s, enum verify_kind kind, co
         verify_batch_turn(s);
         return;
     }
-    for (int i = 0; i < ID_BYTES; i++)
+    for (size_t i = 0; i < ID_BYTES; i++)
         snprintf(conversation_hex + 2 * i, 3, "%02x", conversation->bytes[i]);
     struct verify_where where = verify_at(s, "memberships, user", 0, user, 0);
     verify_find(s, kind, where.text, "%s: conversation %s", words[kind], conversation_hex);
