@@ -238,6 +238,12 @@ static int judge_segment(struct recovery *r, struct log_segment *s, const struct
     return 0;
 }
 
+/* Reads are of whole sectors, also of a file that was cut. */
+static uint64_t whole_sectors(uint64_t bytes)
+{
+    return bytes / LOG_BLOCK_ALIGN * LOG_BLOCK_ALIGN;
+}
+
 static int scan_segment(struct recovery *r, struct log_segment *s)
 {
     char path[LOG_PATH_MAX];
@@ -264,7 +270,7 @@ static int scan_segment(struct recovery *r, struct log_segment *s)
                                    .fd = fd,
                                    .data = r->buffer,
                                    .step_bytes = LOG_BLOCK_BYTES_MAX,
-                                   .limit = bytes < s->bytes ? bytes : s->bytes}};
+                                   .limit = whole_sectors(bytes < s->bytes ? bytes : s->bytes)}};
     err = scan_blocks(r, s, &scan);
     if (err == 0 && cut == 0)
         err = scan_rest(r, s, &scan);
@@ -472,6 +478,7 @@ static int note_headers(struct recovery *r, const struct log_segment *s)
     if (err != 0)
         return err;
     err = r->files->ops->size(r->files, window.fd, &window.limit);
+    window.limit = whole_sectors(window.limit);
     const uint8_t *data;
     struct log_block_header h;
     for (uint64_t at = s->used; err == 0 && at + LOG_BLOCK_ALIGN <= window.limit; at += LOG_BLOCK_ALIGN) {

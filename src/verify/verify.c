@@ -10,7 +10,7 @@
 #include "src/base/memory.h"
 #include "src/verify/verify_internal.h"
 
-enum { ROUNDS_MAX = 4, CACHE_BYTES = 8 << 20 };
+enum { ROUNDS_MAX = 4, CACHE_BYTES = 64 << 20 };
 
 /* ---- what all files use */
 
@@ -99,7 +99,7 @@ static void on_store_fatal(void *owner, const char *what)
 int verify_store_open(struct verify_shard *s, bool read_only, char *text, size_t text_len)
 {
     struct store_options options = {.dir = s->store_dir,
-                                    .cache_bytes = CACHE_BYTES,
+                                    .cache_bytes = CACHE_BYTES / s->verify->folder.shard_count,
                                     .read_only = read_only,
                                     .owner = s,
                                     .wake = on_store_done,
