@@ -146,5 +146,12 @@ def test_a_server_that_runs_is_checked_through_its_api(tmp_path):
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_nobody_used_is_clean(tmp_path, how):
+    server = Server(str(tmp_path), *SMALL)
+    server.stop(how)
+    check_clean(server.data)
+
+
 def test_what_is_no_data_folder_is_refused(tmp_path):
     assert verify(str(tmp_path))[0] == 2
