@@ -184,21 +184,17 @@ int command_verify(int argc, char **argv)
         {"sample", FLAG_NUMBER, &online.sample, "N",
          "with --url: look up so many messages and members of each\nconversation one by one (100; 0: none)"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&s)};
-    const struct command_form form = {
-        "parley verify [options] DATA_FOLDER\n       parley verify --url URL [options]",
-        about,
-        flags,
-        PARLEY_ARRAY_COUNT(flags),
-        common,
-        PARLEY_ARRAY_COUNT(common),
-        0,
-        1};
+    struct command_form form = {
+        .usage = "parley verify [options] DATA_FOLDER\n       parley verify --url URL [options]",
+        .about = about,
+        .flags = flags,
+        .flag_count = PARLEY_ARRAY_COUNT(flags),
+        .words_max = 1};
     char **words;
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = session_flags(&s, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
     if (count == 0)
         return verify_online(&online);
     if (s.url_text || online.conversations.count || online.users.count) {

@@ -296,7 +296,7 @@ int verify_online(struct verify_online *o)
     o->session->service = true;
     if (o->session->data && !o->session->as)
         o->session->as = "verify"; /* whom a service's token is made out to */
-    if (session_begin(o->session) != 0)
+    if (session_begin(o->session) != EXIT_SUCCESS)
         return FAILED_STATUS;
     session_catch_signals();
     o->session->acts = false; /* members are named one by one */
