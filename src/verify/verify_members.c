@@ -197,7 +197,8 @@ void verify_pages(struct verify_shard *s, const struct conversation *c)
                     "it counts %u members, %u owners and %u who ever were in; its pages have %u, %u and %u",
                     c->applied.members, c->applied.owners, c->applied.entries, sums.members, sums.owners,
                     sums.entries);
-    for (uint32_t d = 0; c->applied.page_count >= MACHINE_LARGE_PAGES && d < s->verify->folder.shard_count; d++)
+    for (uint32_t d = 0; c->applied.page_count >= MACHINE_LARGE_PAGES && d < s->verify->folder.shard_count;
+         d++)
         check_large(&s->verify->shards[d], s, &c->id);
 }
 
