@@ -143,7 +143,7 @@ static void skip_through(struct verify_shard *s, enum store_family family, const
                          size_t key_bytes)
 {
     struct skipping k = {.shard = s, .family = name, .month = month, .key_bytes = key_bytes};
-    int err;
+    int err = 0;
     do {
         struct store_key from = {family, month, {k.next, k.next_len}};
         k.next_len = 0;
