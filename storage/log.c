@@ -497,7 +497,7 @@ int log_read(struct log *log, uint64_t from, uint64_t to, log_record_fn *fn, voi
 
 /* ---- open and close ---- */
 
-static int adopt(struct log *log, const struct log_recovered *found, struct log_report *report)
+static void adopt(struct log *log, const struct log_recovered *found, struct log_report *report)
 {
     log->first = found->first;
     log->tail = found->tail;
@@ -520,6 +520,10 @@ static int adopt(struct log *log, const struct log_recovered *found, struct log_
     report->end = log->end;
     report->ceiling = log->chain.ceiling;
     report->mark = log->mark.end;
+}
+
+static int open_mark(struct log *log)
+{
     char path[LOG_PATH_MAX];
     snprintf(path, sizeof(path), "%s/mark", log->dir);
     return log->files->ops->open(log->files, path, FILE_WRITE, &log->mark_fd);
@@ -609,7 +613,8 @@ int log_open(const struct log_options *options, struct log_report *report, struc
                       &found);
     if (err != 0)
         goto fail;
-    err = adopt(log, &found, report);
+    adopt(log, &found, report);
+    err = open_mark(log);
     if (err != 0)
         goto fail;
     err = allocate_blocks(log);
@@ -622,6 +627,30 @@ int log_open(const struct log_options *options, struct log_report *report, struc
     *out = log;
     return 0;
 fail:
+    release(log);
+    return err;
+}
+
+int log_inspect(const struct log_options *options, struct log_report *report, int *verdict, struct log **out)
+{
+    *report = (struct log_report){0};
+    *out = NULL;
+    struct log *log = memory_zalloc(sizeof(*log));
+    if (log == NULL)
+        return -PARLEY_ERR_NOMEM;
+    pthread_mutex_init(&log->lock, NULL);
+    struct log_recovered found;
+    int err = allocate(log, options);
+    if (err == 0)
+        err = log_recover_look(log->files, log->dir, log->options.segment_bytes, report, verdict, &found);
+    if (err == 0 && found.first != NULL) {
+        adopt(log, &found, report);
+        log->dead = true; /* it takes nothing */
+        *out = log;
+        return 0;
+    }
+    if (err == 0)
+        report->start = report->end = found.chain.position;
     release(log);
     return err;
 }

@@ -46,11 +46,19 @@ struct log_report {
     char file[256];
     uint64_t offset;
     char text[256];
+    /* log_inspect only: the highest that any header or the mark speaks of, damaged or not: what is lost ends here. */
+    uint64_t seen_end, seen_ceiling, seen_block, seen_segment, segment_bytes;
 };
 
 /* Recovers: reads every block, repairs a torn tail, refuses corruption (-PARLEY_ERR_CORRUPT) and an end below
  * the mark (-PARLEY_ERR_LOST). Owns: on success the caller closes. */
 PARLEY_MUST_USE int log_open(const struct log_options *options, struct log_report *report, struct log **out);
+
+/* Judges as log_open does, but writes nothing and takes no lock: *verdict is what log_open would answer. The log can be
+ * read up to the first damage and takes no append; NULL: there is no segment. Errors: -PARLEY_ERR_IO, -PARLEY_ERR_NOMEM.
+ * Owns: the caller closes. */
+PARLEY_MUST_USE int log_inspect(const struct log_options *options, struct log_report *report, int *verdict,
+                                struct log **out);
 
 /* One record of 1..LOG_RECORD_EVENTS_MAX events; the bytes are copied. Gives the position of its first event.
  * Errors: -PARLEY_ERR_FULL: both blocks are full or no segment is ready: refuse the command, nothing

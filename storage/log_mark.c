@@ -82,14 +82,13 @@ out:
     return err;
 }
 
-int log_mark_create(struct file_layer *files, const char *dir, uint8_t *scratch, struct log_mark *mark)
+int log_mark_create(struct file_layer *files, const char *dir, uint8_t *scratch, const struct log_mark *mark)
 {
     char tmp[LOG_PATH_MAX], path[LOG_PATH_MAX];
     snprintf(tmp, sizeof(tmp), "%s/mark.tmp", dir);
     snprintf(path, sizeof(path), "%s/mark", dir);
-    *mark = (struct log_mark){.generation = 1, .end = 1};
     memset(scratch, 0, (size_t)2 * LOG_BLOCK_ALIGN);
-    log_mark_encode(scratch + log_mark_offset(1), mark);
+    log_mark_encode(scratch + log_mark_offset(mark->generation), mark);
     int err = files->ops->unlink(files, tmp);
     if (err != 0 && err != -PARLEY_ERR_NOT_FOUND)
         return err;

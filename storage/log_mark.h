@@ -28,7 +28,8 @@ uint64_t log_mark_offset(uint64_t generation);
  * `scratch`: 8 KiB, 4 KiB aligned. */
 PARLEY_MUST_USE int log_mark_read(struct file_layer *files, const char *dir, uint8_t *scratch,
                                   struct log_mark *mark);
+/* A new file with this mark alone, in place of one that may be there. */
 PARLEY_MUST_USE int log_mark_create(struct file_layer *files, const char *dir, uint8_t *scratch,
-                                    struct log_mark *mark);
+                                    const struct log_mark *mark);
 
 #endif

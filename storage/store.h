@@ -47,7 +47,10 @@ struct store_options {
     uint64_t write_buffer_bytes; /* of all its memtables; default 64 MiB when 0 */
     uint64_t queue_bytes_max;    /* batches submitted and not yet polled; default 32 MiB when 0 */
     uint64_t space_guard_bytes;  /* STOP when less is free on the disk; max(2 GiB, 5 %) when 0 */
+    bool read_only;              /* nothing is written, made or flushed; it takes no batch */
     void *owner;
+    /* A read met damage: RocksDB's words, with the file. From the reader's thread. May be NULL. */
+    void (*on_damage)(void *owner, const char *text);
     void (*wake)(void *owner);                       /* a batch completed: call store_poll on the reactor */
     void (*on_fatal)(void *owner, const char *what); /* from the store thread: exit and replay */
 };
@@ -101,6 +104,8 @@ size_t store_months(struct store *store, uint32_t *months, size_t max);
 /* Drops a month's families for good; readers inside it end in peace. Waits for a write that is under way; a
  * batch of that month that still waits would create it again, so pause write-back first. Blocks. */
 PARLEY_MUST_USE int store_drop_month(struct store *store, uint32_t month);
+/* Reads every block of every table, past the cache; the first damage of each family goes to on_damage. Blocks. */
+PARLEY_MUST_USE int store_read_all(struct store *store);
 /* Forces everything written into files; holds up the store thread meanwhile. Blocks. */
 PARLEY_MUST_USE int store_flush(struct store *store);
 /* A consistent copy in `dir`, which must not exist, by hard links; holds up the store thread. Blocks. */

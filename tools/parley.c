@@ -18,6 +18,7 @@ static const struct {
     {"history", "print messages that are there", command_history},
     {"import", "bring in conversations from JSON lines, as the people who wrote them", command_import},
     {"export", "write conversations out as JSON lines", command_export},
+    {"verify", "check a data folder, or a server: is all there, once, in order? --repair", command_verify},
 };
 
 static int help(FILE *to)

@@ -355,10 +355,20 @@ static int chunk_for(struct conversation *c, const struct message *m, struct chu
     return rc;
 }
 
+/* What does not is damage: of the log, or of the row that the object came from. */
+static bool follows(const struct conversation_counts *n, const struct event *e)
+{
+    if (e->kind == EVENT_CREATED)
+        return !n->exists;
+    return n->exists && e->id > n->last_event_id && (e->kind != EVENT_MESSAGE || e->seq == n->last_seq + 1);
+}
+
 int conversation_apply(struct conversation *c, const struct event *e, uint64_t position)
 {
     if (c->position >= position)
         return 0;
+    if (!follows(&c->applied, e))
+        return -PARLEY_ERR_CORRUPT;
     struct message m;
     struct chunk *made = NULL, *chunk = NULL;
     int rc = 0;

@@ -136,6 +136,9 @@ struct id16 conversation_id_direct(const struct hasher *hasher, struct span user
 struct id16 conversation_id_group(const struct hasher *hasher, enum conversation_type type,
                                   struct span creator, struct span client_id);
 
+/* What dedup knows a command by. */
+struct id16 machine_fingerprint(const struct hasher *hasher, struct span actor, struct span client_id);
+
 /* Which objects the decision needs; without a conversation: that one first. Returns how many, at most
  * MACHINE_KEYS_MAX. */
 uint32_t machine_needs(const struct command *command, const struct conversation *conversation,

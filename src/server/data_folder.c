@@ -32,13 +32,15 @@ static int path_of(char out[PATH_BYTES], const char *dir, const char *name, char
     return -PARLEY_ERR_BAD_REQUEST;
 }
 
-static int lock(const char *dir, int *fd, char *text)
+static int lock(const char *dir, bool make, int *fd, char *text)
 {
     char path[PATH_BYTES];
     int err = path_of(path, dir, "lock", text);
     if (err)
         return err;
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    *fd = open(path, make ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0600);
+    if (*fd < 0 && errno == ENOENT && !make)
+        return 0; /* nobody has run on it */
     if (*fd < 0)
         return system_error(text, "open", path);
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
@@ -118,21 +120,27 @@ static int identity_write(const char *dir, const char *path, const struct data_f
     return err ? system_error(text, "write", path) : 0;
 }
 
+static bool has_shards(const char *dir)
+{
+    char shard[PATH_BYTES];
+    struct stat st;
+    int n = snprintf(shard, sizeof shard, "%s/shard-0000", dir);
+    return n > 0 && n < PATH_BYTES && stat(shard, &st) == 0;
+}
+
+static int missing_identity(const char *path, char *text)
+{
+    snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is missing beside shards: restore it from a backup", path);
+    return -PARLEY_ERR_CORRUPT;
+}
+
 /* The identity is gone or was never there. Only a folder without shards may be given a new one: another key
  * would hide every object in it. */
 static int identity_create(const char *dir, const char *path, uint32_t shard_count, struct data_folder *f,
                            char *text)
 {
-    char shard[PATH_BYTES];
-    struct stat st;
-    int err = path_of(shard, dir, "shard-0000", text);
-    if (err)
-        return err;
-    if (stat(shard, &st) == 0) {
-        snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is missing beside shards: restore it from a backup",
-                 path);
-        return -PARLEY_ERR_CORRUPT;
-    }
+    if (has_shards(dir))
+        return missing_identity(path, text);
     f->format = DATA_FOLDER_FORMAT;
     f->shard_count = shard_count;
     f->epoch = 1;
@@ -199,7 +207,7 @@ int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, stru
     }
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return system_error(text, "create", dir);
-    int err = lock(dir, &out->lock_fd, text);
+    int err = lock(dir, true, &out->lock_fd, text);
     if (err)
         return err;
     err = identity_open(dir, shard_count, cores, out, text);
@@ -221,6 +229,44 @@ int data_folder_completed(const char *dir, struct data_folder *folder, char text
     folder->complete = true;
     err = identity_write(dir, path, folder, text);
     folder->complete = !err;
+    return err;
+}
+
+int data_folder_look(const char *dir, bool make_lock, struct data_folder *out,
+                     char text[DATA_FOLDER_TEXT_BYTES])
+{
+    char path[PATH_BYTES];
+    *out = (struct data_folder){.lock_fd = -1};
+    text[0] = '\0';
+    if (sodium_init() < 0)
+        return -PARLEY_ERR_INTERNAL;
+    int err = path_of(path, dir, "identity", text);
+    if (!err && access(path, F_OK) != 0 && !has_shards(dir)) {
+        snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is no data folder", dir);
+        err = -PARLEY_ERR_NOT_FOUND;
+    }
+    if (!err)
+        err = lock(dir, make_lock, &out->lock_fd, text);
+    if (err)
+        return err;
+    err = identity_read(path, out, text);
+    if (err == -PARLEY_ERR_NOT_FOUND)
+        err = missing_identity(path, text);
+    if (err)
+        data_folder_close(out);
+    return err;
+}
+
+int data_folder_raise_epoch(const char *dir, struct data_folder *folder, char text[DATA_FOLDER_TEXT_BYTES])
+{
+    char path[PATH_BYTES];
+    struct data_folder next = *folder;
+    next.epoch++;
+    int err = path_of(path, dir, "identity", text);
+    if (!err)
+        err = identity_write(dir, path, &next, text);
+    if (!err)
+        *folder = next;
     return err;
 }
 

@@ -32,6 +32,13 @@ PARLEY_MUST_USE int data_folder_open(const char *dir, uint32_t shard_count, uint
 /* All shards are open: durable when it returns. */
 PARLEY_MUST_USE int data_folder_completed(const char *dir, struct data_folder *folder,
                                           char text[DATA_FOLDER_TEXT_BYTES]);
+/* One that is there, for a tool: nothing is made, and what is damaged stays so. A folder without a lock file, a copy, is
+ * locked only with `make_lock`. Errors: NOT_FOUND: it is none; BAD_REQUEST: of another format; FULL; CORRUPT; IO. */
+PARLEY_MUST_USE int data_folder_look(const char *dir, bool make_lock, struct data_folder *out,
+                                     char text[DATA_FOLDER_TEXT_BYTES]);
+/* After a repair that lost events, as after a restore: cursors of before mean nothing any more. */
+PARLEY_MUST_USE int data_folder_raise_epoch(const char *dir, struct data_folder *folder,
+                                            char text[DATA_FOLDER_TEXT_BYTES]);
 void data_folder_close(struct data_folder *folder);
 
 #endif

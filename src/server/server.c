@@ -220,6 +220,16 @@ __attribute__((format(printf, 2, 3))) static void say(struct server *server, con
     va_end(args);
 }
 
+/* What the data folder refuses has a remedy, which another tool knows. */
+static void tell_refused(struct server *server, uint32_t number, int err, const char *log_dir,
+                         const struct log_report *report)
+{
+    bool damaged = err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_LOST || err == -PARLEY_ERR_IO;
+    say(server, "shard %u: %.200s (%.180s/%.80s at %llu)%s", number,
+        report->text[0] ? report->text : parley_err_text(err), log_dir, report->file,
+        (unsigned long long)report->offset, damaged ? "; `parley verify` tells what can be done" : "");
+}
+
 static int open_shard(struct worker *w, uint32_t number)
 {
     struct server *server = w->server;
@@ -271,9 +281,7 @@ static int open_shard(struct worker *w, uint32_t number)
     if (!err)
         log_opened(w->shards[number], number, &report, clock_monotonic_ms(clock_real()) - began_ms);
     if (err)
-        say(server, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
-            report.text[0] ? report.text : parley_err_text(err), log_dir, report.file,
-            (unsigned long long)report.offset);
+        tell_refused(server, number, err, log_dir, &report);
     return err;
 }
 

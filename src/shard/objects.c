@@ -205,6 +205,19 @@ void objects_measure(struct objects *objects, struct object *node)
     node->bytes = bytes;
 }
 
+int object_apply(struct object *node, const struct event *event, uint64_t position)
+{
+    switch (node->key.kind) {
+    case OBJECT_CONVERSATION:
+        return machine_apply_conversation(node->is.conversation, event, position);
+    case OBJECT_PAGE:
+        return machine_apply_page(node->is.page, event, position);
+    case OBJECT_USER:
+        return machine_apply_user(node->is.user, event, position);
+    }
+    return -PARLEY_ERR_INTERNAL;
+}
+
 uint64_t object_position(const struct object *node)
 {
     switch (node->key.kind) {

@@ -82,6 +82,8 @@ void objects_used(struct objects *objects, struct object *node);
 void objects_measure(struct objects *objects, struct object *node);
 void objects_grew(struct objects *objects, struct object *node, size_t bytes);
 
+/* Errors: machine_apply_*'s. */
+PARLEY_MUST_USE int object_apply(struct object *node, const struct event *event, uint64_t position);
 /* The last event that it contains, applied; 0: it is empty. */
 uint64_t object_position(const struct object *node);
 /* Neither applied nor decided events: as if it were not there. */

@@ -161,6 +161,24 @@ static void a_lost_identity_beside_shards_is_not_made_anew(void **state)
     assert_non_null(strstr(text, "missing beside shards"));
 }
 
+static void a_look_makes_nothing_and_a_repair_raises_the_epoch(void **state)
+{
+    (void)state;
+    struct data_folder f, g;
+    assert_int_equal(data_folder_look(dir, true, &f, text), -PARLEY_ERR_NOT_FOUND);
+    assert_int_not_equal(access(identity, F_OK), 0);
+    assert_int_equal(data_folder_open(dir, 2, 2, &f, text), 0);
+    assert_int_equal(data_folder_look(dir, false, &g, text), -PARLEY_ERR_FULL);
+    data_folder_close(&f);
+    assert_int_equal(data_folder_look(dir, true, &f, text), 0);
+    assert_int_equal(f.shard_count, 2);
+    assert_int_equal(data_folder_raise_epoch(dir, &f, text), 0);
+    data_folder_close(&f);
+    assert_int_equal(data_folder_open(dir, 0, 2, &g, text), 0);
+    assert_int_equal(g.epoch, 2);
+    data_folder_close(&g);
+}
+
 static void ids_spread_over_shards(void **state)
 {
     (void)state;
@@ -183,6 +201,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(once_complete_nothing_may_be_missing, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(every_damage_is_found, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_lost_identity_beside_shards_is_not_made_anew, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_look_makes_nothing_and_a_repair_raises_the_epoch, make_dir,
+                                        remove_dir),
         cmocka_unit_test(ids_spread_over_shards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
