@@ -2,14 +2,10 @@
 import argparse
 import json
 import os
-import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 
 from ledger import Http, HttpWriter, Ledger, WsWriter, mint
@@ -51,7 +47,7 @@ class Bed:
         self.server, self.writers, self.tokens, self.ids = None, [], {}, []
         self.conversation_count, self.restart_max_s = conversations, 0.0
         self.start()
-        self.tokens = {user: mint(self.server, user, "--ttl", "30d") for user in ("reader", "harriet", "wanda", "henry")}
+        self.tokens = {user: mint(self.server, user) for user in ("reader", "harriet", "wanda", "henry")}
         reader = self.reader()
         self.ids = [reader.create("c%d" % i, ["harriet", "wanda", "henry"]) for i in range(conversations)]
         for kind, user in ((HttpWriter, "harriet"), (HttpWriter, "henry"), (WsWriter, "wanda")):

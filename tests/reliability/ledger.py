@@ -1,7 +1,7 @@
 """What clients know of a server, kept outside of it, and the comparison with what the server says after it was broken.
 
-A stream is one user's messages to one conversation, numbered from 0: number n has the client id "n" and a body that follows
-from the stream's name and n, so the ledger keeps only what was answered. Writers send a stream in order and ask again, under
+A stream is one user's messages to one conversation, numbered from 0. Client id and body of a message follow from the stream
+and the number, so the ledger keeps only what was answered. Writers send a stream in order and ask again, under
 the same client id, until they are answered; so in the history the numbers of a stream rise without a gap.
 """
 import asyncio
@@ -22,6 +22,10 @@ from client import mint  # noqa: E402
 REFUSED_FOR_NOW = {"overloaded", "closing", "disk_full", "internal"}
 
 
+def number_of(message):
+    return int(message["client_msg_id"].rsplit("-", 1)[1])
+
+
 class Stream:
     def __init__(self, user, conversation, body_max):
         self.user, self.conversation, self.body_max = user, conversation, body_max
@@ -36,7 +40,7 @@ class Stream:
         return head + "x" * max(0, size - len(head))
 
     def command(self, n):
-        return {"client_msg_id": str(n), "body": self.body(n)}
+        return {"client_msg_id": "%s-%d" % (self.conversation, n), "body": self.body(n)}
 
 
 class Ledger:
@@ -81,7 +85,7 @@ class Ledger:
                 self.fault("reordered", "%s: its id does not rise" % where)
             seq_before, id_before = message["seq"], int(message["id"])
             stream = self.streams.get((message["sender"], conversation))
-            n = int(message["client_msg_id"])
+            n = number_of(message)
             if stream is None or n >= stream.count or message["body"] != stream.body(n):
                 self.fault("changed", "%s: nobody sent that" % where)
                 continue
@@ -205,7 +209,7 @@ class WsWriter(Writer):
 
     def __init__(self, *more, window=32):
         super().__init__(*more)
-        self.window, self.open = window, collections.OrderedDict()  # (conversation, number) -> stream
+        self.window, self.open = window, {}  # client id -> (stream, number), in the order of sending
 
     def run(self):
         asyncio.run(self.talk_for_ever())
@@ -222,36 +226,32 @@ class WsWriter(Writer):
                 await asyncio.sleep(0.01)
 
     async def push(self, ws, stream, n):
-        await ws.send(json.dumps({"type": "send", "conversation": stream.conversation, **stream.command(n)}))
+        command = stream.command(n)
+        self.open[command["client_msg_id"]] = stream, n
+        await ws.send(json.dumps({"type": "send", "conversation": stream.conversation, **command}))
 
     async def talk(self, ws):
         turn = 0
-        waiting = collections.Counter(c for c, _ in self.open)
-        for (_, n), stream in list(self.open.items()):
+        for stream, n in list(self.open.values()):
             await self.push(ws, stream, n)
         while not self.end:
-            while self.go.is_set() and len(self.open) < self.window and not self.end:
+            while self.go.is_set() and len(self.open) < self.window:
                 self.quiet.clear()
                 stream = self.streams[turn % len(self.streams)]
                 turn += 1
-                self.open[stream.conversation, stream.count] = stream
                 stream.count += 1
                 await self.push(ws, stream, stream.count - 1)
-            if not self.open:
+            if self.open:
+                await self.take_answer(ws)
+            else:
                 self.quiet.set()
                 await asyncio.sleep(0.01)
-                continue
-            await self.answer(ws)
-        del waiting
 
-    async def answer(self, ws):
-        """An ack does not name its conversation: the oldest open one with that number is meant, or the one whose error
-        says so."""
+    async def take_answer(self, ws):
         answer = json.loads(await ws.recv())
-        n = int(answer["client_msg_id"])
-        stream = next(s for (_, number), s in self.open.items() if number == n)
+        stream, n = self.open[answer["client_msg_id"]]
         if self.take(stream, n, answer["type"] == "ack", answer):
-            del self.open[stream.conversation, n]
+            del self.open[answer["client_msg_id"]]
         else:
             await asyncio.sleep(0.02)
             await self.push(ws, stream, n)
