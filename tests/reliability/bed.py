@@ -32,6 +32,16 @@ def report(began, seed, row, name, target, result, runs, ok):
                       "seconds": round(time.monotonic() - began, 1), "ok": ok}))
 
 
+def harness(program, *words):
+    """Runs a program of the build folder: whether it was content, and the counts that it printed."""
+    done = subprocess.run([os.path.join(os.environ["BUILD"], program), *map(str, words)], stdout=subprocess.PIPE, text=True)
+    counts = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for line in done.stdout.splitlines():
+        if not line.startswith("{"):
+            say(line)
+    return done.returncode == 0 and len(counts) == 1, counts[0] if counts else {"runs": 0}
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
