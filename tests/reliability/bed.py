@@ -42,6 +42,19 @@ def harness(program, *words):
     return done.returncode == 0 and len(counts) == 1, counts[0] if counts else {"runs": 0}
 
 
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def not_run(began, seed, row, name, target, why):
+    report(began, seed, row, name, target, "not run: " + why, 0, None)
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
