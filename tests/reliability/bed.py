@@ -82,6 +82,15 @@ class Bed:
         self.server = Server(self.folder, *self.flags, port=self.port)
         self.restart_max_s = max(self.restart_max_s, time.monotonic() - began)
 
+    def restarts(self):
+        """A start that is refused is a fault."""
+        try:
+            self.start()
+        except AssertionError as e:
+            self.ledger.fault("refused starts", e)
+            return False
+        return True
+
     def start_and_kill(self, after_s):
         """A start that is killed before or after it is ready."""
         with open(os.path.join(self.folder, "log"), "ab") as log:

@@ -8,8 +8,9 @@
  *   short write N TEXT half of it is written
  *   full, roomy        nothing can grow; it can again
  *
- * What a power cut takes: of each file's unsynced 512-byte sectors, and of its unsynced growth, some, by the seed; of each
- * directory's unsynced changes of names, all behind a random one. So fsync of a file does not save its name, as POSIX has it.
+ * What a power cut takes: of each file's unsynced 512-byte sectors some, by the seed; of its unsynced growth all behind a
+ * random byte, as on file systems that write data before sizes; of each directory's unsynced changes of names all behind a
+ * random one. So fsync of a file does not save its name, as POSIX has it.
  * After a sync that failed nothing of that file is ever durable: who syncs again is told that all is well, and it is not.
  * One thread, so that each operation is whole. Memory that is not there ends it.
  */
@@ -207,9 +208,9 @@ static void node_cut(struct node *n)
     for (uint64_t i = 0; i < n->page_count; i++) {
         bool mixed = roll(2) == 0, all = roll(2) == 0;
         for (uint64_t at = 0; n->before[i] != NULL && at < PAGE; at += SECTOR) {
-            uint64_t offset = i * PAGE + at, end = offset + SECTOR < size ? offset + SECTOR : size;
-            if ((mixed ? roll(2) == 0 : all) && offset < end &&
-                put(n, n->before[i] + at, end - offset, offset) != 0)
+            uint64_t offset = i * PAGE + at, end = offset + SECTOR;
+            if ((mixed ? roll(2) == 0 : all) && end <= n->durable_size && end <= size &&
+                put(n, n->before[i] + at, SECTOR, offset) != 0)
                 abort();
         }
     }

@@ -39,7 +39,7 @@ def start(bed, disk, order):
             return False
         disk.tell("off 1")
         disk.tell("on")
-        bed.start()
+        return bed.restarts()
     return True
 
 
@@ -67,8 +67,7 @@ def a_round(bed, disk, random_):
     disk.tell("fail write 0")
     disk.tell("fail sync 0")
     disk.tell("short write 0")
-    bed.start()
-    if bed.pause():
+    if bed.restarts() and bed.pause():
         bed.check()
     return met
 
