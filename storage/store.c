@@ -161,17 +161,10 @@ static size_t prefix_end(struct span prefix, uint8_t *end)
     return len;
 }
 
-static int scan_rows(struct store *store, rocksdb_iterator_t *it, bool back, enum store_tier tier,
-                     store_row_fn *fn, void *owner)
+static int scan_rows(struct store *store, rocksdb_iterator_t *it, bool back, store_row_fn *fn, void *owner)
 {
     char *error = NULL;
     for (; rocksdb_iter_valid(it); back ? rocksdb_iter_prev(it) : rocksdb_iter_next(it)) {
-        if (tier == STORE_CACHE) {
-            /* Before the row is shown: a merge that met a cold block must not pass as a shorter row. */
-            rocksdb_iter_get_error(it, &error);
-            if (error)
-                return read_error(store, &error);
-        }
         size_t key_len, value_len;
         const char *key = rocksdb_iter_key(it, &key_len);
         const char *value = rocksdb_iter_value(it, &value_len);
@@ -191,6 +184,10 @@ static int scan(struct store *store, struct store_key from, size_t prefix_len, b
     /* RocksDB's iterators do not know the persisted tier. */
     parley_assert(store->magic == STORE_MAGIC && tier <= STORE_CACHE && prefix_len <= from.key.len);
     enum { PREFIX_LEN_EXTRACTED = 16 };
+    /* RocksDB 7.8's iterators forget a cold block at the border of two files of a level: rows are missing and merged ones
+     * are shorter, and neither the row nor the end says so. */
+    if (tier == STORE_CACHE)
+        return -PARLEY_ERR_AGAIN;
     struct store_month *pin;
     rocksdb_column_family_handle_t *family = store_families_acquire(store, &from, &pin);
     if (!family)
@@ -219,7 +216,7 @@ static int scan(struct store *store, struct store_key from, size_t prefix_len, b
         rocksdb_iter_seek_for_prev(it, start, from.key.len);
     else
         rocksdb_iter_seek(it, start, from.key.len);
-    err = scan_rows(store, it, back, tier, fn, owner);
+    err = scan_rows(store, it, back, fn, owner);
     rocksdb_iter_destroy(it);
 out:
     rocksdb_readoptions_destroy(read);

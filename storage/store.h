@@ -90,7 +90,7 @@ PARLEY_MUST_USE int store_get(struct store *store, struct store_key at, enum sto
 typedef int store_row_fn(void *owner, struct span key, struct span value);
 /* Rows whose key is >= `from` and begins with its first `prefix_len` bytes, in key order, until `fn` answers
  * other than 0 (returned when negative). For a monthly family, only that month's rows; no such month is no
- * rows. Tiers: ALL and CACHE. -PARLEY_ERR_AGAIN may come after some rows: go on after the last key. */
+ * rows. Tiers: ALL; CACHE always answers -PARLEY_ERR_AGAIN (a twin may do so after some rows: go on after the last key). */
 PARLEY_MUST_USE int store_scan(struct store *store, struct store_key from, size_t prefix_len,
                                enum store_tier tier, store_row_fn *fn, void *owner);
 /* The same from keys <= `from` downwards. */

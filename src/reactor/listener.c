@@ -20,7 +20,9 @@ enum {
     ACCEPT_COUNT_MAX = 64, /* a turn: a storm of connections must not starve those that are there */
     PAUSE_MS = 100,
     TELL_EVERY_MS = 10000,
-    BACKLOG = 4096 /* the kernel cuts it to net.core.somaxconn */
+    BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
+    /* Of a connection, beside what is under way: else the kernel keeps megabytes for each reader who stalls. */
+    UNSENT_BYTES_MAX = 128 << 10
 };
 
 struct listener {
@@ -79,7 +81,7 @@ static uint16_t port_of(const union any_address *address)
 
 static int open_socket(const struct listener_options *options, int *out, uint16_t *port)
 {
-    static const int on = 1;
+    static const int on = 1, unsent_max = UNSENT_BYTES_MAX;
     union any_address address;
     socklen_t len;
     int err = parse_address(options, &address, &len);
@@ -90,7 +92,8 @@ static int open_socket(const struct listener_options *options, int *out, uint16_
         return -PARLEY_ERR_IO;
     err = -PARLEY_ERR_IO;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_max, sizeof unsent_max) != 0) /* inherited */
         goto fail;
     if (bind(fd, &address.any, len) != 0 || listen(fd, BACKLOG) != 0) {
         err = errno == EADDRINUSE      ? -PARLEY_ERR_CONFLICT

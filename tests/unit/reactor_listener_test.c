@@ -9,6 +9,8 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -254,12 +256,32 @@ static void without_descriptors_it_refuses_rests_and_recovers(void **state)
     close_host(reactor);
 }
 
+static void a_reader_who_stalls_holds_little_of_the_kernels_memory(void **state)
+{
+    (void)state;
+    static const char bytes[64 << 10];
+    struct host host = {.cap = CONNECTION_MAX};
+    struct reactor *reactor = open_host(&host);
+    int client = new_client(), unsent = 0;
+    assert_int_equal(dial(client, host.port, ANSWER_MS), '!');
+    settle(&host.accepted, 1);
+    int fd = h2o_socket_get_fd(host.open[0]);
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    while (poll(&p, 1, QUIET_MS) == 1)
+        assert_true(send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0);
+    assert_int_equal(ioctl(fd, SIOCOUTQNSD, &unsent), 0);
+    assert_in_range(unsent, 1, 256 << 10);
+    close(client);
+    close_host(reactor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beyond_the_cap_a_client_is_closed_at_once),
         cmocka_unit_test(one_address_takes_its_share_and_no_more),
         cmocka_unit_test(without_descriptors_it_refuses_rests_and_recovers),
+        cmocka_unit_test(a_reader_who_stalls_holds_little_of_the_kernels_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

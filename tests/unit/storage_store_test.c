@@ -234,7 +234,7 @@ static void scans_keep_order_and_prefix_and_month(void **state)
         }
         seen = (struct seen){0}; /* a prefix that ends in 0xff */
         assert_int_equal(
-            store_scan(b->store, chunk_key(key, DECEMBER, 0xff, 0), 16, STORE_CACHE, see_row, &seen), 0);
+            store_scan(b->store, chunk_key(key, DECEMBER, 0xff, 0), 16, STORE_ALL, see_row, &seen), 0);
         assert_int_equal(seen.count, 4); /* 2 4 6 8 */
         seen = (struct seen){0};         /* across conversations, from the middle */
         assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 9), 0, STORE_ALL, see_row, &seen),
@@ -279,9 +279,28 @@ static void a_cold_row_answers_again_and_never_a_part(void **state)
     assert_int_equal(seen.count, 0);
     assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_ALL, "base+more");
     assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_CACHE, "base+more"); /* now it is warm */
-    assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_CACHE, see_row, &seen),
-                     0);
-    assert_int_equal(seen.count, 1);
+}
+
+/* Blocks that are cold at the border of two files of a level are forgotten by RocksDB's iterators, warm ones beside them are
+ * not: an acknowledged message was missing in a page (tests/reliability/01_kill --seed 7). So a scan never trusts the cache. */
+static void a_scan_of_the_cache_shows_no_row_however_warm(void **state)
+{
+    struct bench *b = *state;
+    bench_open(b);
+    uint8_t key[24];
+    struct seen seen = {0};
+    put_now(b, chunk_key(key, NOVEMBER, 1, 1), text_span("base"));
+    for (int flushed = 0; flushed < 2; flushed++) {
+        assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_CACHE, "base");
+        assert_int_equal(
+            store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_CACHE, see_row, &seen),
+            -PARLEY_ERR_AGAIN);
+        assert_int_equal(
+            store_scan_back(b->store, chunk_key(key, NOVEMBER, 1, 1), 16, STORE_CACHE, see_row, &seen),
+            -PARLEY_ERR_AGAIN);
+        assert_int_equal(seen.count, 0);
+        assert_int_equal(store_flush(b->store), 0);
+    }
 }
 
 static void the_persisted_tier_sees_files_only(void **state)
@@ -937,6 +956,7 @@ int main(int argc, char **argv)
         TEST(rows_are_put_appended_and_deleted),
         TEST(scans_keep_order_and_prefix_and_month),
         TEST(a_cold_row_answers_again_and_never_a_part),
+        TEST(a_scan_of_the_cache_shows_no_row_however_warm),
         TEST(the_persisted_tier_sees_files_only),
         TEST(months_come_and_go_live),
         TEST(readers_stay_inside_while_months_are_dropped_and_flushed),
