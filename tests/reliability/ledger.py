@@ -235,6 +235,8 @@ class WsWriter(Writer):
     async def talk(self, ws):
         turn = 0
         for stream, n in list(self.open.values()):
+            if self.refusals:  # the server is short of room: a refusal of this one may have been on its way
+                stream.refused.add(n)
             await self.push(ws, stream, n)
         while not self.end:
             while self.go.is_set() and len(self.open) < self.window:
