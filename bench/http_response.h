@@ -5,6 +5,7 @@
  * Shape:  front of the input -> http_response_scan -> status and lengths
  * Errors: -PARLEY_ERR_AGAIN: the head is not whole yet. -PARLEY_ERR_BAD_REQUEST: no HTTP/1.1 answer, no Content-Length
  *         or two, or a Transfer-Encoding. -PARLEY_ERR_HEAD_TOO_LARGE.
+ * Thread: any.
  */
 #ifndef PARLEY_BENCH_HTTP_RESPONSE_H
 #define PARLEY_BENCH_HTTP_RESPONSE_H

@@ -14,19 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "bench/process.h"
 #include "net/jwt.h"
+#include "src/base/clock.h"
 #include "src/server/secret.h"
 
 enum { STAMP_BYTES = 8, LINE_BYTES = 1024, TOKEN_LIFETIME_S = 86400 };
 
 uint64_t load_now_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return clock_monotonic_ns(clock_real());
 }
 
 _Noreturn void load_die(const char *what)
@@ -46,13 +44,11 @@ void load_mint(const struct load *l, const char *user, char out[LOAD_TOKEN_BYTES
 {
     static struct jwt_key key;
     static bool has_key;
-    uint8_t secret[SECRET_BYTES];
-    struct jwt_claims claims = {.exp_s = (uint64_t)time(NULL) + TOKEN_LIFETIME_S};
+    struct jwt_claims claims = {.exp_s = clock_wall_ms(clock_real()) / 1000 + TOKEN_LIFETIME_S};
     size_t len = strlen(user);
     _Static_assert((int)LOAD_TOKEN_BYTES > (int)JWT_TOKEN_BYTES_MAX, "a token and its zero fit");
     errno = 0;
-    if (!has_key &&
-        (secret_read(l->data_dir, secret) != 0 || jwt_key_hs256(&key, secret, sizeof secret) != 0))
+    if (!has_key && (secret_read(l->data_dir, &key) != 0 || !key.can_mint))
         load_die("reading the secret in the data folder");
     has_key = true;
     parley_assert(len <= sizeof claims.sub);
@@ -173,6 +169,7 @@ static const char help[] =
     "  --token T        whose token; or\n"
     "  --data DIR       the server's data folder: tokens are minted with its secret\n"
     "  --json\n"
+    "  --help\n"
     "\n"
     "What it does; without any of these, the echo of a server with --http-test-endpoints true:\n"
     "  --conversations FILE   send chat messages to these, an id a line\n"
@@ -184,15 +181,25 @@ static const char help[] =
     "--seconds\n";
 
 static const struct option flags[] = {
-    {"port", required_argument, NULL, 'p'},          {"pid", required_argument, NULL, 'i'},
-    {"connections", required_argument, NULL, 'c'},   {"window", required_argument, NULL, 'w'},
-    {"rate", required_argument, NULL, 'r'},          {"body", required_argument, NULL, 'b'},
-    {"seconds", required_argument, NULL, 's'},       {"json", no_argument, NULL, 'j'},
-    {"conversations", required_argument, NULL, 'f'}, {"token", required_argument, NULL, 't'},
-    {"data", required_argument, NULL, 'd'},          {"get", required_argument, NULL, 'g'},
-    {"paths", required_argument, NULL, 'G'},         {"create", required_argument, NULL, 'n'},
-    {"ids", required_argument, NULL, 'o'},           {"idle", required_argument, NULL, 'I'},
-    {"count", required_argument, NULL, 'k'},         {0},
+    {"port", required_argument, NULL, 'p'},
+    {"pid", required_argument, NULL, 'i'},
+    {"connections", required_argument, NULL, 'c'},
+    {"window", required_argument, NULL, 'w'},
+    {"rate", required_argument, NULL, 'r'},
+    {"body", required_argument, NULL, 'b'},
+    {"seconds", required_argument, NULL, 's'},
+    {"json", no_argument, NULL, 'j'},
+    {"conversations", required_argument, NULL, 'f'},
+    {"token", required_argument, NULL, 't'},
+    {"data", required_argument, NULL, 'd'},
+    {"get", required_argument, NULL, 'g'},
+    {"paths", required_argument, NULL, 'G'},
+    {"create", required_argument, NULL, 'n'},
+    {"ids", required_argument, NULL, 'o'},
+    {"idle", required_argument, NULL, 'I'},
+    {"count", required_argument, NULL, 'k'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static bool take_number(struct load *l, int flag, const char *text)
@@ -229,6 +236,9 @@ static bool take_number(struct load *l, int flag, const char *text)
 static bool take_flag(struct load *l, int flag, char *text)
 {
     switch (flag) {
+    case 'h':
+        fputs(help, stdout);
+        exit(EXIT_SUCCESS);
     case 'j':
         l->json = true;
         return true;

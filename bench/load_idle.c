@@ -108,7 +108,7 @@ static void print(const struct load *l, const struct process_memory *before,
             printf("%-16s%12llu%12llu%20.0f\n", rows[i].name, from, to, each);
     }
     fputs(l->json ? "}\n" : "", stdout);
-    fflush(stdout);
+    (void)fflush(stdout);
 }
 
 void load_idle(struct load *l)

@@ -65,7 +65,8 @@ void load_open(struct load *l)
         c->fd = load_connect(l, i);
         if (l->protocol->open)
             l->protocol->open(l, c);
-        fcntl(c->fd, F_SETFL, O_NONBLOCK);
+        if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+            load_die("fcntl");
         c->in_room = c->out_room = BUFFER_BYTES_FIRST;
         c->in = load_need(malloc(c->in_room));
         c->out = load_need(malloc(c->out_room));
@@ -168,6 +169,7 @@ static void receive(struct load *l, struct load_connection *c, uint64_t now)
 /* Open loop: what became due since the last call, over the connections in turn. */
 static void put_due(struct load *l, uint64_t start_ns, uint64_t *next, uint64_t now)
 {
+    parley_assert(l->connections > 0);
     for (; start_ns + (uint64_t)((double)*next * 1e9 / l->rate) <= now; ++*next) {
         struct load_connection *c = &l->all[*next % l->connections];
         if (c->under_way >= l->protocol->window_max) { /* the generator's own bound: counted, never hidden */

@@ -1,6 +1,7 @@
 /* bench/process.h: what the kernel says of another process: CPU time, memory.
  *
  * Errors: false: there is no such process, or its numbers may not be read.
+ * Thread: any.
  */
 #ifndef PARLEY_BENCH_PROCESS_H
 #define PARLEY_BENCH_PROCESS_H

@@ -5,35 +5,37 @@
 #include "src/base/error.h"
 #include "src/machine/event.h"
 
-static int find_token(h2o_req_t *req, bool query_allowed, struct span *token)
+static int check(struct jwt_verifier *tokens, struct span token, uint64_t now_ms, struct jwt_claims *claims)
 {
-    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
-    if (at >= 0) {
-        h2o_iovec_t value = req->headers.entries[at].value;
-        if (value.len < 7 || !h2o_lcstris(value.base, 7, H2O_STRLIT("bearer ")))
-            return -PARLEY_ERR_BAD_TOKEN;
-        *token = (struct span){(const uint8_t *)value.base + 7, value.len - 7};
-        return 0;
-    }
-    struct query_param param = {.name = "access_token"};
-    struct span path, query;
-    query_split(http_span(req->path), &path, &query);
-    uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
-    struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
-    if (!query_allowed || query_read(query, &scratch, &param, 1) != 0 || !param.present)
+    int err = jwt_verifier_check(tokens, token, now_ms, claims);
+    if (!err && (claims->sub_len > USER_ID_BYTES_MAX || claims->device_len > DEVICE_ID_BYTES_MAX))
+        err = -PARLEY_ERR_BAD_TOKEN;
+    return err;
+}
+
+int bearer_check_field(struct jwt_verifier *tokens, struct span authorization, uint64_t now_ms,
+                       struct jwt_claims *claims)
+{
+    enum { SCHEME_BYTES = sizeof "bearer " - 1 };
+    if (authorization.len < SCHEME_BYTES ||
+        !h2o_lcstris((const char *)authorization.data, SCHEME_BYTES, H2O_STRLIT("bearer ")))
         return -PARLEY_ERR_BAD_TOKEN;
-    *token = param.value;
-    return 0;
+    struct span token = {authorization.data + SCHEME_BYTES, authorization.len - SCHEME_BYTES};
+    return check(tokens, token, now_ms, claims);
 }
 
 int bearer_check(struct jwt_verifier *tokens, h2o_req_t *req, bool query_allowed, uint64_t now_ms,
                  struct jwt_claims *claims)
 {
-    struct span token;
-    int err = find_token(req, query_allowed, &token);
-    if (!err)
-        err = jwt_verifier_check(tokens, token, now_ms, claims);
-    if (!err && (claims->sub_len > USER_ID_BYTES_MAX || claims->device_len > DEVICE_ID_BYTES_MAX))
-        err = -PARLEY_ERR_BAD_TOKEN;
-    return err;
+    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
+    if (at >= 0)
+        return bearer_check_field(tokens, http_span(req->headers.entries[at].value), now_ms, claims);
+    struct query_param param = {.name = "access_token"};
+    struct span path, query;
+    query_split(http_span(req->path), &path, &query);
+    uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
+    struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
+    if (!query_allowed || query_read(query, &scratch, &param, 1, NULL) != 0 || !param.present)
+        return -PARLEY_ERR_BAD_TOKEN;
+    return check(tokens, param.value, now_ms, claims);
 }

@@ -15,4 +15,8 @@
 PARLEY_MUST_USE int bearer_check(struct jwt_verifier *tokens, h2o_req_t *req, bool query_allowed,
                                  uint64_t now_ms, struct jwt_claims *claims);
 
+/* By the value of the field Authorization alone; data NULL: there is none. */
+PARLEY_MUST_USE int bearer_check_field(struct jwt_verifier *tokens, struct span authorization,
+                                       uint64_t now_ms, struct jwt_claims *claims);
+
 #endif

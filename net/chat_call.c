@@ -45,9 +45,36 @@ static void call_end(struct chat_call *call)
     memory_free(call);
 }
 
-static int check_user(struct span user)
+int chat_call_bad(struct chat_call *call, const char *field, const char *must)
 {
-    return user.len == 0 ? -PARLEY_ERR_BAD_REQUEST : user.len > USER_ID_BYTES_MAX ? -PARLEY_ERR_TOO_LARGE : 0;
+    call->fault = (struct fault){field, must};
+    return -PARLEY_ERR_BAD_REQUEST;
+}
+
+int chat_call_bad_field(struct chat_call *call, const struct json_field *field)
+{
+    call->fault = json_field_fault(field);
+    return -PARLEY_ERR_BAD_REQUEST;
+}
+
+static int check_id(struct chat_call *call, const char *field, struct span id, size_t bytes_max,
+                    const char *must)
+{
+    if (id.len > 0 && id.len <= bytes_max)
+        return 0;
+    call->fault = (struct fault){field, must};
+    return id.len ? -PARLEY_ERR_TOO_LARGE : -PARLEY_ERR_BAD_REQUEST;
+}
+
+static int check_user(struct chat_call *call, const char *field, struct span user)
+{
+    return check_id(call, field, user, USER_ID_BYTES_MAX, CHAT_USER_MUST);
+}
+
+int chat_call_client_id(struct chat_call *call, enum chat_param param)
+{
+    const struct query_param *p = &call->params[param];
+    return check_id(call, p->name, p->value, CLIENT_ID_BYTES_MAX, CHAT_CLIENT_ID_MUST);
 }
 
 int chat_call_authenticate(struct chat_call *call)
@@ -63,7 +90,7 @@ int chat_call_authenticate(struct chat_call *call)
     c->device = (struct span){(const uint8_t *)call->claims.device, call->claims.device_len};
     c->service = jwt_has_scope(&call->claims, "service");
     if (as->present) {
-        err = c->service ? check_user(as->value) : -PARLEY_ERR_FORBIDDEN;
+        err = c->service ? check_user(call, as->name, as->value) : -PARLEY_ERR_FORBIDDEN;
         if (err)
             return err;
         c->actor = chat_call_keep(call, as->value);
@@ -81,8 +108,11 @@ struct span chat_call_keep(struct chat_call *call, struct span text)
 
 int chat_call_read(struct chat_call *call, struct json_field *fields, size_t count)
 {
-    return json_read(call->chat->body_reader, (const uint8_t *)call->req->entity.base, call->req->entity.len,
-                     fields, count);
+    struct json_reader *reader = call->chat->body_reader;
+    int err =
+        json_read(reader, (const uint8_t *)call->req->entity.base, call->req->entity.len, fields, count);
+    call->fault = json_reader_fault(reader);
+    return err;
 }
 
 int chat_call_conversation(struct chat_call *call)
@@ -94,7 +124,7 @@ int chat_call_conversation(struct chat_call *call)
 int chat_call_target(struct chat_call *call, struct span user)
 {
     struct command *c = &call->shard.command;
-    int err = check_user(user);
+    int err = check_user(call, "user", user);
     if (err)
         return err;
     c->target = chat_call_keep(call, user);
@@ -102,14 +132,14 @@ int chat_call_target(struct chat_call *call, struct span user)
     return 0;
 }
 
-int chat_call_number(const struct chat_call *call, enum chat_param param, uint64_t min, uint64_t max,
-                     uint64_t *out)
+int chat_call_number(struct chat_call *call, enum chat_param param, uint64_t min, uint64_t max,
+                     const char *must, uint64_t *out)
 {
     uint64_t number;
     if (!call->params[param].present)
         return 0;
     if (!json_id(call->params[param].value, &number) || number < min || number > max)
-        return -PARLEY_ERR_BAD_REQUEST;
+        return chat_call_bad(call, call->params[param].name, must);
     *out = number;
     return 0;
 }
@@ -120,7 +150,7 @@ void chat_call_refuse(struct chat_call *call, int err)
     if (code >= PARLEY_ERR_IO) /* ours to know */
         code = PARLEY_ERR_INTERNAL;
     if (call->req)
-        http_reply_error(call->req, code, parley_err_status(code) == 503 ? RETRY_AFTER_MS : 0);
+        http_reply_fault(call->req, code, &call->fault, parley_err_status(code) == 503 ? RETRY_AFTER_MS : 0);
     call_end(call);
 }
 
@@ -166,13 +196,16 @@ void chat_call_answered_event(struct shard_request *shard)
     struct chat_call *call = shard->owner;
     uint8_t body[EVENT_JSON_BYTES];
     if (shard->error) {
+        call->fault = chat_fault_of_command(&shard->command, shard->error);
         chat_call_refuse(call, shard->error);
         return;
     }
     struct json_writer w = json_writer_of(body, sizeof body);
     json_open_object(&w);
-    json_key(&w, "id");
-    json_put_id(&w, shard->id);
+    if (shard->id) { /* a receipt that says nothing new has no event */
+        json_key(&w, "id");
+        json_put_id(&w, shard->id);
+    }
     if (shard->command.kind == COMMAND_SEND) {
         json_key(&w, "seq");
         json_put_int(&w, (int64_t)shard->seq);

@@ -36,7 +36,8 @@ struct chat_call {
     struct command_member *members; /* CREATE */
     struct shard_request *parts;    /* LIST: one for each conversation */
     uint32_t part_count, part_waits;
-    bool all; /* MEMBERS: those who left, too */
+    struct fault fault; /* beside the error with which the call is refused */
+    bool all;           /* MEMBERS: those who left, too */
     /* Only until it is submitted: they point into the request. */
     struct query_path path;
     struct query_param params[CHAT_PARAM_COUNT];
@@ -53,13 +54,18 @@ PARLEY_MUST_USE int chat_call_authenticate(struct chat_call *call);
 struct span chat_call_keep(struct chat_call *call, struct span text);
 /* Fields point into the request or the reader: what is to live longer is kept. */
 PARLEY_MUST_USE int chat_call_read(struct chat_call *call, struct json_field *fields, size_t count);
+/* A field or parameter that is not what it must be: answers -PARLEY_ERR_BAD_REQUEST, and the client is told. */
+PARLEY_MUST_USE int chat_call_bad(struct chat_call *call, const char *field, const char *must);
+PARLEY_MUST_USE int chat_call_bad_field(struct chat_call *call, const struct json_field *field);
 /* The path's segment as the conversation. Errors: -PARLEY_ERR_NOT_FOUND. */
 PARLEY_MUST_USE int chat_call_conversation(struct chat_call *call);
 /* Whom it is about. Errors: of a user id's form. */
 PARLEY_MUST_USE int chat_call_target(struct chat_call *call, struct span user);
-/* Without the parameter `*out` stays as it is. */
-PARLEY_MUST_USE int chat_call_number(const struct chat_call *call, enum chat_param param, uint64_t min,
-                                     uint64_t max, uint64_t *out);
+/* Is this parameter there, and a client's id? */
+PARLEY_MUST_USE int chat_call_client_id(struct chat_call *call, enum chat_param param);
+/* Without the parameter `*out` stays as it is; `must` says what it must be. */
+PARLEY_MUST_USE int chat_call_number(struct chat_call *call, enum chat_param param, uint64_t min,
+                                     uint64_t max, const char *must, uint64_t *out);
 
 /* Each ends the call. */
 void chat_call_refuse(struct chat_call *call, int err);

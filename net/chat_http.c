@@ -28,6 +28,8 @@ static const struct route {
     {"GET", "/v1/conversations/{id}/messages", chat_begin_messages},
     {"POST", "/v1/conversations/{id}/messages", chat_begin_send},
     {"GET", "/v1/conversations/{id}/messages/{message}", chat_begin_message},
+    {"PUT", "/v1/conversations/{id}/receipt", chat_begin_receipt},
+    {"POST", "/v1/conversations/{id}/typing", chat_begin_typing},
     {"PUT", "/v1/users/me/profile", chat_begin_rename},
     {"GET", "/v1/users/{user}/profile", chat_begin_profile},
 };
@@ -90,7 +92,7 @@ static int begin(struct chat_call *call, const struct route *route, struct span 
 {
     for (size_t i = 0; i < CHAT_PARAM_COUNT; i++)
         call->params[i].name = param_names[i];
-    int err = query_read(query, scratch, call->params, CHAT_PARAM_COUNT);
+    int err = query_read(query, scratch, call->params, CHAT_PARAM_COUNT, &call->fault);
     if (!err)
         err = chat_call_authenticate(call);
     return err ? err : route->begin(call);
@@ -101,6 +103,8 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
     struct span target, query;
     struct query_path path;
     char allow[ALLOW_BYTES];
+    static const struct fault bad_path = {
+        NULL, "A part of the path is empty or not percent-encoded text, or there are too many."};
     query_split(http_span(req->path), &target, &query);
     if (target.len < 4 || memcmp(target.data, "/v1/", 4) != 0)
         return false;
@@ -108,7 +112,7 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
     int err = query_path(target, &scratch, &path);
     if (err) {
-        http_reply_error(req, err, 0);
+        http_reply_fault(req, err, err == -PARLEY_ERR_BAD_REQUEST ? &bad_path : NULL, 0);
         return true;
     }
     const struct route *route = find_route(&path, http_span(req->method), allow);

@@ -6,6 +6,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
+_Static_assert(LIST_LIMIT_MAX == 200, "as refusals say");
 enum { LIST_LIMIT_DEFAULT = 50, CONVERSATION_JSON_BYTES = 512, CREATED_JSON_BYTES = 128 };
 
 /* -- creating */
@@ -41,8 +42,10 @@ static int take_members(struct chat_call *call, const struct json_field *field)
 {
     struct request_router *router = &call->chat->router;
     size_t count = field->present ? field->value.strings.count : 0;
-    if (count > CREATE_MEMBERS_MAX)
+    if (count > CREATE_MEMBERS_MAX) {
+        call->fault = json_field_fault(field);
         return -PARLEY_ERR_LIMIT;
+    }
     if (count == 0)
         return 0;
     call->members = memory_zalloc(count * sizeof *call->members);
@@ -59,10 +62,18 @@ static int take_members(struct chat_call *call, const struct json_field *field)
 
 int chat_begin_create(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "type", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "client_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "title", .kind = JSON_FIELD_STRING},
-                             {.name = "members", .kind = JSON_FIELD_STRINGS}};
+    struct json_field f[] = {
+        {.name = "type", .kind = JSON_FIELD_STRING, .required = true, .must = "direct, group or channel"},
+        CHAT_FIELD_CLIENT_ID("client_id"),
+        {.name = "title",
+         .kind = JSON_FIELD_STRING,
+         .bytes_max = TITLE_BYTES_MAX,
+         .must = "a text of at most 256 bytes"},
+        {.name = "members",
+         .kind = JSON_FIELD_STRINGS,
+         .bytes_min = 1,
+         .bytes_max = USER_ID_BYTES_MAX,
+         .must = "a list of user ids of 1 to 64 bytes, 256 with the creator"}};
     struct command *c = &call->shard.command;
     struct hasher hasher = {call->chat->router.owner, call->chat->router.hash};
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
@@ -71,10 +82,16 @@ int chat_begin_create(struct chat_call *call)
     c->kind = COMMAND_CREATE;
     c->type = type_of(f[0].value.string);
     if (!c->type)
-        return -PARLEY_ERR_BAD_REQUEST;
+        return chat_call_bad_field(call, &f[0]);
     err = take_members(call, &f[3]);
-    if (err || (c->type == CONVERSATION_DIRECT && c->member_count != 1))
-        return err ? err : -PARLEY_ERR_BAD_REQUEST;
+    if (err)
+        return err;
+    bool direct = c->type == CONVERSATION_DIRECT;
+    if (direct &&
+        (c->member_count != 1 || memcmp(&c->members[0].hash, &c->actor_hash, sizeof c->actor_hash) == 0))
+        return chat_call_bad(call, "members", "the one other user of a direct conversation");
+    if (direct && f[2].present && f[2].value.string.len)
+        return chat_call_bad(call, "title", "absent: a direct conversation has none");
     c->client_id = chat_call_keep(call, f[1].value.string);
     c->title = f[2].present ? chat_call_keep(call, f[2].value.string) : chat_words("");
     c->conversation = c->type == CONVERSATION_DIRECT
@@ -112,6 +129,14 @@ static void put_summary(struct json_writer *w, const struct id16 *id, const stru
     json_put_int(w, s->members);
     json_key(w, "last_seq");
     json_put_int(w, (int64_t)s->last_seq);
+    if (s->role) {
+        json_key(w, "unread");
+        json_put_int(w, (int64_t)s->unread);
+        json_key(w, "read");
+        json_put_int(w, (int64_t)s->read_seq);
+        json_key(w, "delivered");
+        json_put_int(w, (int64_t)s->delivered_seq);
+    }
     if (s->last_message_id) {
         json_key(w, "last_message_id");
         json_put_id(w, s->last_message_id);
@@ -233,9 +258,9 @@ int chat_begin_list(struct chat_call *call)
 {
     const struct query_param *after = &call->params[CHAT_AFTER];
     uint64_t limit = LIST_LIMIT_DEFAULT;
-    int err = chat_call_number(call, CHAT_LIMIT, 1, LIST_LIMIT_MAX, &limit);
+    int err = chat_call_number(call, CHAT_LIMIT, 1, LIST_LIMIT_MAX, "a number from 1 to 200", &limit);
     if (!err && after->present && !chat_get_id16(after->value, &call->shard.list_after))
-        err = -PARLEY_ERR_BAD_REQUEST;
+        err = chat_call_bad(call, after->name, CHAT_CONVERSATION_MUST);
     call->shard.kind = SHARD_LIST;
     call->shard.limit = (uint32_t)limit;
     call->shard.answered = answered_list;

@@ -3,7 +3,7 @@
 #include "net/chat_json.h"
 #include "src/base/error.h"
 
-enum { MEMBER_JSON_BYTES = 160 };
+enum { MEMBER_JSON_BYTES = 224 };
 
 /* -- reading */
 
@@ -26,6 +26,12 @@ static int put_member(struct json_writer *w, const struct member_view *m, bool a
     if (left) {
         json_key(w, "left");
         json_put_id(w, left);
+    }
+    if (m->delivered_seq) {
+        json_key(w, "read");
+        json_put_int(w, (int64_t)m->read_seq);
+        json_key(w, "delivered");
+        json_put_int(w, (int64_t)m->delivered_seq);
     }
     json_close_object(w);
     return 0;
@@ -69,10 +75,10 @@ int chat_begin_members(struct chat_call *call)
     uint64_t page = 0;
     int err = chat_call_conversation(call);
     if (!err)
-        err = chat_call_number(call, CHAT_PAGE, 0, PAGE_COUNT_MAX - 1, &page);
+        err = chat_call_number(call, CHAT_PAGE, 0, PAGE_COUNT_MAX - 1, "the number of a page", &page);
     call->all = all->present && chat_is(all->value, "true");
     if (!err && all->present && !call->all && !chat_is(all->value, "false"))
-        err = -PARLEY_ERR_BAD_REQUEST;
+        err = chat_call_bad(call, all->name, "true or false");
     call->shard.kind = SHARD_MEMBERS;
     call->shard.from_page = (uint32_t)page;
     call->shard.answered = answered_members;
@@ -84,7 +90,7 @@ int chat_begin_members(struct chat_call *call)
 static int take_role(struct chat_call *call, const struct json_field *field)
 {
     bool good = !field->present || chat_role_named(field->value.string, &call->shard.command.role);
-    return good ? 0 : -PARLEY_ERR_BAD_REQUEST;
+    return good ? 0 : chat_call_bad_field(call, field);
 }
 
 static int begin_change(struct chat_call *call, enum command_kind kind, struct span client_id,
@@ -105,9 +111,10 @@ static int begin_change(struct chat_call *call, enum command_kind kind, struct s
 
 int chat_begin_add(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "user", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "role", .kind = JSON_FIELD_STRING}};
+    struct json_field f[] = {CHAT_FIELD_CLIENT_ID("client_id"),
+                             CHAT_FIELD_USER("user"),
+                             {.name = "role", .kind = JSON_FIELD_STRING, .must = CHAT_ROLE_MUST}};
+    f[1].required = true;
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (!err)
         err = take_role(call, &f[2]);
@@ -116,8 +123,9 @@ int chat_begin_add(struct chat_call *call)
 
 int chat_begin_role(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "role", .kind = JSON_FIELD_STRING, .required = true}};
+    struct json_field f[] = {
+        CHAT_FIELD_CLIENT_ID("client_id"),
+        {.name = "role", .kind = JSON_FIELD_STRING, .required = true, .must = CHAT_ROLE_MUST}};
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (!err)
         err = take_role(call, &f[1]);
@@ -126,8 +134,47 @@ int chat_begin_role(struct chat_call *call)
 
 int chat_begin_remove(struct chat_call *call)
 {
-    const struct query_param *client_id = &call->params[CHAT_CLIENT_ID];
-    if (!client_id->present)
-        return -PARLEY_ERR_BAD_REQUEST;
-    return begin_change(call, COMMAND_REMOVE, client_id->value, call->path.segments[4]);
+    int err = chat_call_client_id(call, CHAT_CLIENT_ID);
+    if (err)
+        return err;
+    return begin_change(call, COMMAND_REMOVE, call->params[CHAT_CLIENT_ID].value, call->path.segments[4]);
+}
+
+/* -- receipts and typing */
+
+int chat_begin_receipt(struct chat_call *call)
+{
+    struct json_field f[] = {CHAT_FIELD_SEQ("read"), CHAT_FIELD_SEQ("delivered")};
+    struct command *c = &call->shard.command;
+    int err = chat_call_conversation(call);
+    if (!err)
+        err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
+    if (err)
+        return err;
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(f); i++)
+        if (f[i].present && f[i].value.integer < 1)
+            return chat_call_bad_field(call, &f[i]);
+    if (!f[0].present && !f[1].present)
+        return chat_call_bad(call, f[0].name, CHAT_RECEIPT_MUST);
+    c->kind = COMMAND_RECEIPT;
+    c->read_seq = f[0].present ? (uint64_t)f[0].value.integer : 0;
+    c->delivered_seq = f[1].present ? (uint64_t)f[1].value.integer : 0;
+    call->shard.kind = SHARD_COMMAND;
+    call->shard.answered = chat_call_answered_event;
+    return 0;
+}
+
+static void answered_typing(struct shard_request *shard)
+{
+    if (shard->error)
+        chat_call_refuse(shard->owner, shard->error);
+    else
+        chat_call_reply(shard->owner, 200, chat_words("{}"));
+}
+
+int chat_begin_typing(struct chat_call *call)
+{
+    call->shard.kind = SHARD_TYPING;
+    call->shard.answered = answered_typing;
+    return chat_call_conversation(call);
 }

@@ -5,6 +5,7 @@
 #include "src/base/error.h"
 #include "src/base/rfc3339.h"
 
+_Static_assert(HISTORY_LIMIT_MAX == 200, "as refusals say");
 enum { HISTORY_LIMIT_DEFAULT = 50 };
 
 /* An escaped byte is six at most; the fields' names and numbers fit in the rest. */
@@ -70,16 +71,15 @@ static void answered_one(struct shard_request *shard)
 
 int chat_begin_send(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_msg_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "body", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "content_type", .kind = JSON_FIELD_STRING},
-                             {.name = "created_at", .kind = JSON_FIELD_STRING}};
+    struct json_field f[] = {CHAT_FIELD_CLIENT_ID("client_msg_id"), CHAT_FIELD_BODY, CHAT_FIELD_CONTENT_TYPE,
+                             CHAT_FIELD_CREATED_AT};
     struct command *c = &call->shard.command;
     int err = chat_call_conversation(call);
     if (!err)
         err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
-    if (!err && f[3].present)
-        err = rfc3339_parse(f[3].value.string.data, f[3].value.string.len, &c->created_at_ms);
+    if (!err && f[3].present &&
+        rfc3339_parse(f[3].value.string.data, f[3].value.string.len, &c->created_at_ms) != 0)
+        err = chat_call_bad_field(call, &f[3]);
     if (err)
         return err;
     c->kind = COMMAND_SEND;
@@ -118,7 +118,7 @@ static void answered_fence(struct shard_request *shard)
 
 int chat_begin_fence(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_msg_id", .kind = JSON_FIELD_STRING, .required = true}};
+    struct json_field f[] = {CHAT_FIELD_CLIENT_ID("client_msg_id")};
     int err = chat_call_conversation(call);
     if (!err)
         err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
@@ -139,14 +139,16 @@ static int begin_history(struct chat_call *call)
     } ways[] = {{CHAT_BEFORE, HISTORY_BEFORE}, {CHAT_AFTER, HISTORY_AFTER}, {CHAT_AROUND, HISTORY_AROUND}};
     struct history_query *q = &call->shard.history;
     uint64_t limit = HISTORY_LIMIT_DEFAULT;
-    int given = 0, err = chat_call_number(call, CHAT_LIMIT, 1, HISTORY_LIMIT_MAX, &limit);
+    int given = 0,
+        err = chat_call_number(call, CHAT_LIMIT, 1, HISTORY_LIMIT_MAX, "a number from 1 to 200", &limit);
     q->way = HISTORY_BEFORE; /* the newest */
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(ways) && !err; i++) {
         if (!call->params[ways[i].param].present)
             continue;
         q->way = ways[i].way;
-        err = given++ ? -PARLEY_ERR_BAD_REQUEST
-                      : chat_call_number(call, ways[i].param, 0, UINT64_MAX, &q->from);
+        err = given++ ? chat_call_bad(call, call->params[ways[i].param].name,
+                                      "the only one of before, after and around")
+                      : chat_call_number(call, ways[i].param, 0, UINT64_MAX, CHAT_MESSAGE_ID_MUST, &q->from);
     }
     q->limit = (uint32_t)limit;
     call->shard.kind = SHARD_HISTORY;
@@ -160,11 +162,11 @@ int chat_begin_messages(struct chat_call *call)
     int err = chat_call_conversation(call);
     if (err || !client_id->present)
         return err ? err : begin_history(call);
-    if (p[CHAT_BEFORE].present || p[CHAT_AFTER].present || p[CHAT_AROUND].present ||
-        client_id->value.len == 0)
-        return -PARLEY_ERR_BAD_REQUEST;
-    if (client_id->value.len > CLIENT_ID_BYTES_MAX)
-        return -PARLEY_ERR_TOO_LARGE;
+    if (p[CHAT_BEFORE].present || p[CHAT_AFTER].present || p[CHAT_AROUND].present)
+        return chat_call_bad(call, client_id->name, "given without before, after and around");
+    err = chat_call_client_id(call, CHAT_CLIENT_MSG_ID);
+    if (err)
+        return err;
     call->shard.command.client_id = chat_call_keep(call, client_id->value);
     call->shard.kind = SHARD_MESSAGE;
     call->shard.answered = answered_one;

@@ -7,8 +7,12 @@ enum { PROFILE_JSON_BYTES = 64 };
 
 int chat_begin_rename(struct chat_call *call)
 {
-    struct json_field f[] = {{.name = "client_id", .kind = JSON_FIELD_STRING, .required = true},
-                             {.name = "display_name", .kind = JSON_FIELD_STRING, .required = true}};
+    struct json_field f[] = {CHAT_FIELD_CLIENT_ID("client_id"),
+                             {.name = "display_name",
+                              .kind = JSON_FIELD_STRING,
+                              .required = true,
+                              .bytes_max = DISPLAY_NAME_BYTES_MAX,
+                              .must = "a text of at most 256 bytes"}};
     struct command *c = &call->shard.command;
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (err)

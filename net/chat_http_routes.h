@@ -17,6 +17,8 @@ PARLEY_MUST_USE int chat_begin_members(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_add(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_role(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_remove(struct chat_call *call);
+PARLEY_MUST_USE int chat_begin_receipt(struct chat_call *call);
+PARLEY_MUST_USE int chat_begin_typing(struct chat_call *call);
 
 PARLEY_MUST_USE int chat_begin_send(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_fence(struct chat_call *call);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "src/base/error.h"
+
 enum { ID_HEX_BYTES = 32 };
 
 void chat_put_id16(struct json_writer *w, const struct id16 *id)
@@ -62,6 +64,13 @@ bool chat_role_named(struct span name, enum member_role *role)
         return true;
     }
     return false;
+}
+
+struct fault chat_fault_of_command(const struct command *command, int err)
+{
+    if (command->kind == COMMAND_SEND && err == -PARLEY_ERR_TOO_LARGE)
+        return (struct fault){"body", "no longer than message.body_max: 64 KiB unless configured otherwise"};
+    return (struct fault){0};
 }
 
 struct span chat_keep(struct bytes_writer *w, struct span s)

@@ -8,6 +8,7 @@ static const char *kind_text(enum event_kind kind)
     return kind == EVENT_CREATED   ? "created"
            : kind == EVENT_ADDED   ? "added"
            : kind == EVENT_REMOVED ? "removed"
+           : kind == EVENT_RECEIPT ? "receipt"
                                    : "role";
 }
 
@@ -54,7 +55,7 @@ size_t chat_live_room(const struct event *event)
 {
     struct message m;
     if (event->kind != EVENT_MESSAGE)
-        return CHAT_MESSAGE_JSON_BYTES + CHAT_ESCAPED_BYTES_MAX * 2 * (size_t)USER_ID_BYTES_MAX;
+        return CHAT_MESSAGE_JSON_BYTES + (size_t)CHAT_ESCAPED_BYTES_MAX * 2 * USER_ID_BYTES_MAX;
     message_of_event(&m, event);
     return chat_live_message_room(&m);
 }
@@ -78,8 +79,10 @@ size_t chat_live_encode(const struct event *event, uint8_t *out, size_t room)
     json_put_id(&w, event->id);
     json_key(&w, "time");
     json_put_time(&w, event->time_ms);
-    json_key(&w, "actor");
-    json_put_string(&w, event->actor);
+    if (event->kind != EVENT_RECEIPT) {
+        json_key(&w, "actor");
+        json_put_string(&w, event->actor);
+    }
     if (event->kind != EVENT_CREATED) {
         json_key(&w, "target");
         json_put_string(&w, event->target);
@@ -88,6 +91,28 @@ size_t chat_live_encode(const struct event *event, uint8_t *out, size_t room)
         json_key(&w, "role");
         json_put_text(&w, role_text(event->role));
     }
+    if (event->kind == EVENT_RECEIPT) {
+        json_key(&w, "read");
+        json_put_int(&w, (int64_t)event->read_seq);
+        json_key(&w, "delivered");
+        json_put_int(&w, (int64_t)event->delivered_seq);
+    }
+    json_close_object(&w);
+    parley_assert(!w.out.failed);
+    return json_writer_len(&w);
+}
+
+size_t chat_live_encode_typing(const struct id16 *conversation, struct span user,
+                               uint8_t out[CHAT_TYPING_JSON_BYTES])
+{
+    struct json_writer w = json_writer_of(out, CHAT_TYPING_JSON_BYTES);
+    json_open_object(&w);
+    json_key(&w, "type");
+    json_put_text(&w, "typing");
+    json_key(&w, "conversation");
+    chat_put_id16(&w, conversation);
+    json_key(&w, "user");
+    json_put_string(&w, user);
     json_close_object(&w);
     parley_assert(!w.out.failed);
     return json_writer_len(&w);

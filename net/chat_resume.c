@@ -19,7 +19,6 @@
 #include "net/chat_live.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
-#include "src/shard/large_set.h"
 
 enum { SETTLED_FIRST = 8, SETTLED_MAX = 256, SETTLED_TICKS_MAX = 4, RESUMED_BYTES = 256 };
 
@@ -164,7 +163,8 @@ static void end(struct chat_resume *r)
 
 static void fail(struct chat_resume *r)
 {
-    chat_session_tell_error(r->session, (struct span){0}, &r->shard.command.conversation, r->shard.error);
+    chat_session_tell_error(r->session, (struct span){0}, &r->shard.command.conversation, r->shard.error,
+                            NULL);
     end(r);
 }
 
@@ -194,7 +194,8 @@ static void finish(struct chat_resume *r)
 static bool send_page(struct chat_resume *r)
 {
     struct chat_session *s = r->session;
-    struct span rest = {r->shard.page.entries + r->at, r->shard.page.len - r->at};
+    const uint8_t *page = r->shard.page.entries; /* NULL when it is empty */
+    struct span rest = {page ? page + r->at : NULL, r->shard.page.len - r->at};
     struct chunk_cursor at = chunk_begin(rest);
     struct message m;
     int err = 0;
@@ -213,7 +214,7 @@ static bool send_page(struct chat_resume *r)
             return false;
         }
         r->last_id = m.id;
-        r->at = (size_t)(at.reader.at - r->shard.page.entries);
+        r->at = (size_t)(at.reader.at - page);
     }
     r->shard.error = err;
     return true;
@@ -260,7 +261,8 @@ static bool step(struct chat_resume *r)
         return submit(r, SHARD_CONVERSATION);
     case RESUME_ASKED:
         r->stage = RESUME_READ;
-        if (s->live && !r->as_len && r->shard.summary.role && r->shard.summary.page_count >= LARGE_PAGES)
+        if (s->live && !r->as_len && r->shard.summary.role &&
+            r->shard.summary.page_count >= MACHINE_LARGE_PAGES)
             follow(r);
         return r->stage == RESUME_READ;
     case RESUME_FOLLOWING:
@@ -281,6 +283,7 @@ static bool step(struct chat_resume *r)
 }
 
 /* An answer that is here within submit must not begin a second walk: the first goes on. */
+/* NOLINTNEXTLINE(misc-no-recursion): `stepping` and `going_on` end it at the second level. */
 static void go(struct chat_resume *r)
 {
     struct chat_session *s = r->session;
@@ -314,6 +317,7 @@ void chat_resume_followed(struct chat_session *s, const struct id16 *conversatio
 /* -- all of a session */
 
 /* Whoever waits for room or for his turn. Steps may end resumes, so each round looks anew. */
+/* NOLINTNEXTLINE(misc-no-recursion): as above. */
 void chat_resume_go_on(struct chat_session *s)
 {
     if (!s->ready || s->going_on)

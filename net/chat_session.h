@@ -21,10 +21,11 @@ struct chat_session {
     struct subscriber subscriber; /* first: it leads back to us */
     struct chat_ws *door;
     struct ws_socket *socket; /* NULL before the connection is made, and after its end */
-    /* live: it wants live events. ready: hello is said. lagging: live messages are dropped until that is told. */
-    bool closed, gone, service, live, ready, lagging, leaving;
-    bool going_on; /* chat_resume.c's */
+    /* live: it wants live events. ready: hello is said. lagging: live messages are dropped until that is told. leaving: no
+     * more sends, since the server stops or the token has expired. going_on is chat_resume.c's. */
+    bool closed : 1, gone : 1, service : 1, live : 1, ready : 1, lagging : 1, leaving : 1, going_on : 1;
     uint8_t user_len, device_len, settled_ticks;
+    uint32_t token_end_s; /* since 1970; UINT32_MAX: later than anybody asks */
     uint16_t send_count, resume_count, running_count, follow_count, settled_count, settled_next;
     struct chat_resume *resumes; /* in the order in which they came */
     struct chat_follow *follows;
@@ -35,9 +36,9 @@ struct chat_session {
 
 /* Sends a frame that must not be lost: a client who does not read his answers loses the connection. */
 void chat_session_tell(struct chat_session *s, struct span text);
-/* The error of a command; both names may be empty. */
+/* The error of a command; both names may be empty, and `fault` NULL. */
 void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
-                             int err);
+                             int err, const struct fault *fault);
 /* A live one: dropped, and `lag` told later, when too much is queued. */
 void chat_session_tell_live(struct chat_session *s, const struct live_message *message);
 /* Something live was lost: the client is told, and whoever catches up reads once more. Nothing before hello is promised. */

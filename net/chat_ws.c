@@ -13,7 +13,7 @@
 #include "src/base/rfc3339.h"
 
 enum { ANSWER_BYTES_MAX = 1024, RETRY_AFTER_MS = 500 };
-_Static_assert(ANSWER_BYTES_MAX > 6 * CLIENT_ID_BYTES_MAX + 400,
+_Static_assert(ANSWER_BYTES_MAX > 6 * CLIENT_ID_BYTES_MAX + FAULT_JSON_BYTES_MAX + 128,
                "an id of escapes and the longest error text fit");
 _Static_assert(ANSWER_BYTES_MAX > 6 * USER_ID_BYTES_MAX + 200, "hello fits");
 
@@ -53,7 +53,7 @@ static void tell(struct chat_session *s, const struct json_writer *w)
 }
 
 void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
-                             int err)
+                             int err, const struct fault *fault)
 {
     uint8_t answer[ANSWER_BYTES_MAX];
     struct json_writer w = json_writer_of(answer, sizeof answer);
@@ -69,16 +69,7 @@ void chat_session_tell_error(struct chat_session *s, struct span client_id, cons
         chat_put_id16(&w, conversation);
     }
     json_key(&w, "error");
-    json_open_object(&w);
-    json_key(&w, "code");
-    json_put_text(&w, parley_err_code(err));
-    json_key(&w, "message");
-    json_put_text(&w, parley_err_text(err));
-    if (parley_err_status(err) == 503) {
-        json_key(&w, "retry_after_ms");
-        json_put_int(&w, RETRY_AFTER_MS);
-    }
-    json_close_object(&w);
+    fault_put(&w, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
     json_close_object(&w);
     tell(s, &w);
 }
@@ -213,20 +204,57 @@ static void on_gone(struct subscriber *subscriber)
     chat_session_end_if_done(s);
 }
 
+/* -- the end */
+
+static bool token_over(const struct chat_session *s)
+{
+    const struct request_router *router = &s->door->chat->router;
+    return s->token_end_s <= router->now_ms(router->owner) / 1000;
+}
+
+/* When all that is under way is answered. */
+static void leave_if_done(struct chat_session *s)
+{
+    if (!s->leaving || s->send_count || !s->socket)
+        return;
+    if (token_over(s))
+        ws_socket_close_because(s->socket, WS_CODE_TOKEN_EXPIRED, "token_expired");
+    else
+        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
+}
+
+static void on_leave(void *owner)
+{
+    struct chat_session *s = owner;
+    s->leaving = true;
+    leave_if_done(s);
+}
+
+static void on_tick(void *owner)
+{
+    struct chat_session *s = owner;
+    if (token_over(s))
+        on_leave(s);
+    else
+        chat_resume_tick(s);
+}
+
 /* -- sends */
 
 static void answered(struct shard_request *shard)
 {
     struct send *send = shard->owner;
     struct chat_session *s = send->session;
+    bool sent = shard->kind == SHARD_COMMAND && shard->command.kind == COMMAND_SEND;
+    struct fault fault = chat_fault_of_command(&shard->command, shard->error);
     if (shard->error)
-        chat_session_tell_error(s, shard->command.client_id, NULL, shard->error);
-    else
+        chat_session_tell_error(s, shard->command.client_id, sent ? NULL : &shard->command.conversation,
+                                shard->error, &fault);
+    else if (sent)
         tell_ack(s, shard);
     memory_free(send);
     s->send_count--;
-    if (s->leaving && s->send_count == 0 && s->socket)
-        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
+    leave_if_done(s);
     chat_session_end_if_done(s);
 }
 
@@ -238,8 +266,16 @@ enum {
     FIELD_CONTENT_TYPE,
     FIELD_CREATED_AT,
     FIELD_AS,
-    FIELD_AFTER
+    FIELD_AFTER,
+    FIELD_READ,
+    FIELD_DELIVERED
 };
+
+static int bad_field(struct fault *fault, const struct json_field *field)
+{
+    *fault = json_field_fault(field);
+    return -PARLEY_ERR_BAD_REQUEST;
+}
 
 /* Who sends: the session's user, or whom his service acts for. */
 static int put_actor(struct chat_session *s, struct send *send, struct bytes_writer *w,
@@ -260,18 +296,22 @@ static int put_actor(struct chat_session *s, struct send *send, struct bytes_wri
     return 0;
 }
 
-static int fill(struct chat_session *s, struct send *send, size_t room, const struct json_field *f)
+/* Makes the command of a frame; `room` is for its texts. */
+typedef int fill_fn(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                    const struct json_field *f, struct fault *fault);
+
+static int fill_message(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                        const struct json_field *f, struct fault *fault)
 {
     struct command *c = &send->shard.command;
-    struct bytes_writer w = bytes_writer_of(send->bytes, room);
-    int err = put_actor(s, send, &w, &f[FIELD_AS]);
-    if (!err && f[FIELD_CREATED_AT].present)
-        err = rfc3339_parse(f[FIELD_CREATED_AT].value.string.data, f[FIELD_CREATED_AT].value.string.len,
-                            &c->created_at_ms);
-    if (!err && !chat_get_id16(f[FIELD_CONVERSATION].value.string, &c->conversation))
-        err = -PARLEY_ERR_NOT_FOUND;
-    if (err)
-        return err;
+    struct bytes_writer w = *room;
+    for (unsigned needed = FIELD_CLIENT_ID; needed <= FIELD_BODY; needed++)
+        if (!f[needed].present)
+            return bad_field(fault, &f[needed]);
+    if (f[FIELD_CREATED_AT].present &&
+        rfc3339_parse(f[FIELD_CREATED_AT].value.string.data, f[FIELD_CREATED_AT].value.string.len,
+                      &c->created_at_ms) != 0)
+        return bad_field(fault, &f[FIELD_CREATED_AT]);
     c->kind = COMMAND_SEND;
     c->client_id = chat_keep(&w, f[FIELD_CLIENT_ID].value.string);
     c->body = chat_keep(&w, f[FIELD_BODY].value.string);
@@ -282,50 +322,102 @@ static int fill(struct chat_session *s, struct send *send, size_t room, const st
     return 0;
 }
 
-static void on_send(struct chat_session *s, const struct json_field *f, size_t text_len)
+static int fill_receipt(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                        const struct json_field *f, struct fault *fault)
 {
-    struct span client_id = f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0};
-    if (!f[FIELD_CLIENT_ID].present || !f[FIELD_BODY].present || s->leaving) {
-        chat_session_tell_error(s, client_id, NULL,
-                                s->leaving ? -PARLEY_ERR_CLOSING : -PARLEY_ERR_BAD_REQUEST);
-        return;
+    struct command *c = &send->shard.command;
+    const struct json_field *read = &f[FIELD_READ], *delivered = &f[FIELD_DELIVERED];
+    (void)s, (void)room;
+    if (read->present && read->value.integer < 1)
+        return bad_field(fault, read);
+    if (delivered->present && delivered->value.integer < 1)
+        return bad_field(fault, delivered);
+    if (!read->present && !delivered->present) {
+        *fault = (struct fault){read->name, CHAT_RECEIPT_MUST};
+        return -PARLEY_ERR_BAD_REQUEST;
     }
+    c->kind = COMMAND_RECEIPT;
+    c->read_seq = read->present ? (uint64_t)read->value.integer : 0;
+    c->delivered_seq = delivered->present ? (uint64_t)delivered->value.integer : 0;
+    return 0;
+}
+
+static int fill_typing(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                       const struct json_field *f, struct fault *fault)
+{
+    (void)s, (void)room, (void)f, (void)fault;
+    send->shard.kind = SHARD_TYPING;
+    return 0;
+}
+
+/* Texts are copied behind the command: the shard may answer when the frame is gone. */
+static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill,
+                          struct fault *fault)
+{
+    if (s->leaving)
+        return -PARLEY_ERR_CLOSING;
     struct send *send = s->send_count < CHAT_WS_SENDS_MAX ? memory_alloc(sizeof *send + text_len) : NULL;
-    if (!send) {
-        chat_session_tell_error(s, client_id, NULL, -PARLEY_ERR_FULL);
-        return;
-    }
+    if (!send)
+        return -PARLEY_ERR_FULL;
     memset(&send->shard, 0, sizeof send->shard);
     send->session = s;
     send->shard.kind = SHARD_COMMAND;
     send->shard.session = s->subscriber.session;
     send->shard.owner = send;
     send->shard.answered = answered;
-    int err = fill(s, send, text_len, f);
+    struct bytes_writer room = bytes_writer_of(send->bytes, text_len);
+    int err = put_actor(s, send, &room, &f[FIELD_AS]);
+    if (!err && !chat_get_id16(f[FIELD_CONVERSATION].value.string, &send->shard.command.conversation))
+        err = -PARLEY_ERR_NOT_FOUND;
+    if (!err)
+        err = fill(s, send, &room, f, fault);
     if (err) {
-        chat_session_tell_error(s, client_id, NULL, err);
         memory_free(send);
-        return;
+        return err;
     }
     s->send_count++;
     s->door->chat->router.submit(s->door->chat->router.owner, &send->shard);
+    return 0;
 }
 
-static void on_resume(struct chat_session *s, const struct json_field *f)
+static int on_resume(struct chat_session *s, const struct json_field *f, struct fault *fault)
 {
     struct span as = f[FIELD_AS].present ? f[FIELD_AS].value.string : (struct span){0};
     struct id16 conversation;
     uint64_t after = 0;
-    bool known = chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
-    int err = known ? 0 : -PARLEY_ERR_NOT_FOUND;
-    if (!err && f[FIELD_AFTER].present && !json_id(f[FIELD_AFTER].value.string, &after))
-        err = -PARLEY_ERR_BAD_REQUEST;
-    if (!err && f[FIELD_AS].present && !s->service)
-        err = -PARLEY_ERR_FORBIDDEN;
-    if (!err)
-        err = chat_resume_begin(s, &conversation, after, as);
-    if (err)
-        chat_session_tell_error(s, (struct span){0}, known ? &conversation : NULL, err);
+    if (!chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation))
+        return -PARLEY_ERR_NOT_FOUND;
+    if (f[FIELD_AFTER].present && !json_id(f[FIELD_AFTER].value.string, &after))
+        return bad_field(fault, &f[FIELD_AFTER]);
+    if (f[FIELD_AS].present && !s->service)
+        return -PARLEY_ERR_FORBIDDEN;
+    return chat_resume_begin(s, &conversation, after, as);
+}
+
+static int on_command(struct chat_session *s, const struct json_field *f, size_t text_len,
+                      struct fault *fault)
+{
+    static const struct {
+        const char *type;
+        fill_fn *fill; /* NULL: a resume */
+    } commands[] = {
+        {"send", fill_message}, {"resume", NULL}, {"typing", fill_typing}, {"receipt", fill_receipt}};
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(commands); i++)
+        if (chat_is(f[FIELD_TYPE].value.string, commands[i].type))
+            return commands[i].fill ? submit_command(s, f, text_len, commands[i].fill, fault)
+                                    : on_resume(s, f, fault);
+    return bad_field(fault, &f[FIELD_TYPE]);
+}
+
+/* What a refused command is told by: a send by its client's id, all else by its conversation. */
+static void refuse(struct chat_session *s, const struct json_field *f, int err, const struct fault *fault)
+{
+    struct id16 conversation;
+    bool send = !f[FIELD_TYPE].present || chat_is(f[FIELD_TYPE].value.string, "send");
+    bool known = !send && f[FIELD_CONVERSATION].present &&
+                 chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation);
+    struct span client_id = f[FIELD_CLIENT_ID].present ? f[FIELD_CLIENT_ID].value.string : (struct span){0};
+    chat_session_tell_error(s, client_id, known ? &conversation : NULL, err, fault);
 }
 
 /* -- the socket */
@@ -334,25 +426,38 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
 {
     struct chat_session *s = owner;
     struct json_field f[] = {
-        [FIELD_TYPE] = {.name = "type", .kind = JSON_FIELD_STRING, .required = true},
-        [FIELD_CONVERSATION] = {.name = "conversation", .kind = JSON_FIELD_STRING, .required = true},
-        [FIELD_CLIENT_ID] = {.name = "client_msg_id", .kind = JSON_FIELD_STRING},
-        [FIELD_BODY] = {.name = "body", .kind = JSON_FIELD_STRING},
-        [FIELD_CONTENT_TYPE] = {.name = "content_type", .kind = JSON_FIELD_STRING},
-        [FIELD_CREATED_AT] = {.name = "created_at", .kind = JSON_FIELD_STRING},
-        [FIELD_AS] = {.name = "as", .kind = JSON_FIELD_STRING},
-        [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING},
+        [FIELD_TYPE] = {.name = "type",
+                        .kind = JSON_FIELD_STRING,
+                        .required = true,
+                        .must = "send, resume, typing or receipt"},
+        [FIELD_CONVERSATION] = {.name = "conversation",
+                                .kind = JSON_FIELD_STRING,
+                                .required = true,
+                                .must = CHAT_CONVERSATION_MUST},
+        [FIELD_CLIENT_ID] = CHAT_FIELD_CLIENT_ID("client_msg_id"),
+        [FIELD_BODY] = CHAT_FIELD_BODY,
+        [FIELD_CONTENT_TYPE] = CHAT_FIELD_CONTENT_TYPE,
+        [FIELD_CREATED_AT] = CHAT_FIELD_CREATED_AT,
+        [FIELD_AS] = CHAT_FIELD_USER("as"),
+        [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING, .must = CHAT_MESSAGE_ID_MUST},
+        [FIELD_READ] = CHAT_FIELD_SEQ("read"),
+        [FIELD_DELIVERED] = CHAT_FIELD_SEQ("delivered"),
     };
     (void)socket;
     struct json_reader *reader = s->door->chat->body_reader;
+    struct fault fault = {NULL, "A frame must be text, not binary."};
+    f[FIELD_CLIENT_ID].required = f[FIELD_BODY].required = false; /* only a send has them */
     int err = text ? json_read(reader, payload.data, payload.len, f, PARLEY_ARRAY_COUNT(f))
                    : -PARLEY_ERR_BAD_REQUEST;
-    if (!err && chat_is(f[FIELD_TYPE].value.string, "send"))
-        on_send(s, f, payload.len);
-    else if (!err && chat_is(f[FIELD_TYPE].value.string, "resume"))
-        on_resume(s, f);
-    else
-        chat_session_tell_error(s, (struct span){0}, NULL, err ? err : -PARLEY_ERR_BAD_REQUEST);
+    if (text)
+        fault = json_reader_fault(reader);
+    bool over = !err && token_over(s);
+    if (!err)
+        err = over ? -PARLEY_ERR_TOKEN_EXPIRED : on_command(s, f, payload.len, &fault);
+    if (err)
+        refuse(s, f, err, &fault);
+    if (over)
+        on_leave(s);
 }
 
 static void on_opened(void *owner, struct ws_socket *socket)
@@ -365,19 +470,6 @@ static void on_opened(void *owner, struct ws_socket *socket)
     }
     ws_socket_hold(socket, true); /* hello comes first */
     live_join(s->door->live, LIVE_USER, &s->subscriber);
-}
-
-static void on_tick(void *owner)
-{
-    chat_resume_tick(owner);
-}
-
-static void on_leave(void *owner)
-{
-    struct chat_session *s = owner;
-    s->leaving = true;
-    if (s->send_count == 0)
-        ws_socket_close(s->socket, WS_CODE_GOING_AWAY);
 }
 
 static void on_closed(void *owner)
@@ -399,7 +491,8 @@ static bool wants_live(h2o_req_t *req)
     query_split(http_span(req->path), &path, &query);
     uint8_t *room = h2o_mem_alloc_pool(&req->pool, req->path.len + 1);
     struct query_scratch scratch = query_scratch_of(room, req->path.len + 1);
-    return query_read(query, &scratch, &param, 1) != 0 || !param.present || !chat_is(param.value, "false");
+    return query_read(query, &scratch, &param, 1, NULL) != 0 || !param.present ||
+           !chat_is(param.value, "false");
 }
 
 static struct chat_session *session_create(struct chat_ws *door, const struct jwt_claims *claims, bool live)
@@ -412,6 +505,8 @@ static struct chat_session *session_create(struct chat_ws *door, const struct jw
     s->door = door;
     s->live = live;
     s->service = jwt_has_scope(claims, "service");
+    uint64_t end_s = jwt_verifier_end_s(door->chat->tokens, claims);
+    s->token_end_s = end_s < UINT32_MAX ? (uint32_t)end_s : UINT32_MAX;
     s->user_len = (uint8_t)claims->sub_len;
     s->device_len = (uint8_t)claims->device_len;
     memcpy(s->texts, claims->sub, claims->sub_len);

@@ -110,6 +110,8 @@ static int scan_field(struct span line, struct http_head *head, bool *transfer_e
         return take_content_length(value, head);
     if (token_equals(name, "host"))
         return take_host(value, head);
+    if (!head->authorization.data && token_equals(name, "authorization"))
+        head->authorization = value;
     *transfer_encoding |= token_equals(name, "transfer-encoding");
     return 0;
 }

@@ -26,8 +26,9 @@ enum {
 
 struct http_head {
     struct span method, target;
-    struct span host; /* data is NULL when there is none (HTTP/1.0 only) */
-    bool http_1_1;    /* else 1.0 */
+    struct span host;          /* data is NULL when there is none (HTTP/1.0 only) */
+    struct span authorization; /* the first one; data is NULL when there is none */
+    bool http_1_1;             /* else 1.0 */
     bool has_content_length;
     uint64_t content_length; /* the caller's limit is his to check */
     size_t head_bytes;       /* with the empty line */

@@ -23,10 +23,10 @@ static void on_setup_ostream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t
     int err = req->res.status == 413 ? PARLEY_ERR_TOO_LARGE : PARLEY_ERR_BAD_REQUEST;
     if (req->res.status >= 400 && req->res.status < 500) {
         struct refusal *refusal = (struct refusal *)h2o_add_ostream(req, sizeof *refusal, slot);
-        struct span body = http_reply_error_body(&req->pool, err, 0);
         refusal->super.do_send = put_body;
-        refusal->body = h2o_iovec_init(body.data, body.len);
-        req->res.content_length = body.len;
+        refusal->body.base = h2o_mem_alloc_pool(&req->pool, HTTP_ERROR_BODY_BYTES);
+        refusal->body.len = http_error_body(refusal->body.base, err, NULL, 0);
+        req->res.content_length = refusal->body.len;
         h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, H2O_STRLIT("application/json"),
                        1);
         slot = &refusal->super.next;

@@ -3,9 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/json_writer.h"
 #include "src/base/error.h"
-
-enum { ERROR_BODY_BYTES_MAX = 512 };
 
 /* The statuses that the error table uses; another one is a mistake of ours. */
 static const char *reason_of(int status)
@@ -57,21 +56,47 @@ void http_reply_json(h2o_req_t *req, int status, struct span body)
     http_reply(req, status, "application/json", body);
 }
 
-struct span http_reply_error_body(h2o_mem_pool_t *pool, int err, uint32_t retry_after_ms)
+size_t http_error_body(char out[HTTP_ERROR_BODY_BYTES], int err, const struct fault *fault,
+                       uint32_t retry_after_ms)
 {
-    char *body = h2o_mem_alloc_pool(pool, ERROR_BODY_BYTES_MAX), retry[48] = "";
+    struct json_writer w = json_writer_of(out, HTTP_ERROR_BODY_BYTES);
+    json_open_object(&w);
+    json_key(&w, "error");
+    fault_put(&w, err, fault, retry_after_ms);
+    json_close_object(&w);
+    parley_assert(!w.out.failed);
+    return json_writer_len(&w);
+}
+
+size_t http_error_answer(char out[HTTP_ERROR_ANSWER_BYTES], int err, uint32_t retry_after_ms)
+{
+    static const struct fault bad_head = {NULL,
+                                          "That is no request of HTTP/1.1, or could be read in two ways."};
+    char body[HTTP_ERROR_BODY_BYTES], retry[40] = "";
+    int status = parley_err_status(err);
+    size_t len =
+        http_error_body(body, err, err == -PARLEY_ERR_BAD_REQUEST ? &bad_head : NULL, retry_after_ms);
     if (retry_after_ms)
-        snprintf(retry, sizeof retry, ",\"retry_after_ms\":%u", retry_after_ms);
-    /* Codes and texts are of our own table and need no escaping. */
-    int n = snprintf(body, ERROR_BODY_BYTES_MAX, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"%s}}",
-                     parley_err_code(err), parley_err_text(err), retry);
-    parley_assert(n > 0 && (size_t)n < ERROR_BODY_BYTES_MAX);
-    return (struct span){(const uint8_t *)body, (size_t)n};
+        snprintf(retry, sizeof retry, "retry-after: %u\r\n", (retry_after_ms + 999) / 1000);
+    int n =
+        snprintf(out, HTTP_ERROR_ANSWER_BYTES,
+                 "HTTP/1.1 %d %s\r\nserver: parley\r\nconnection: close\r\ncontent-type: application/json\r\n"
+                 "content-length: %zu\r\n%s\r\n%.*s",
+                 status, reason_of(status), len, retry, (int)len, body);
+    parley_assert(n > 0 && n < HTTP_ERROR_ANSWER_BYTES);
+    return (size_t)n;
+}
+
+void http_reply_fault(h2o_req_t *req, int err, const struct fault *fault, uint32_t retry_after_ms)
+{
+    char body[HTTP_ERROR_BODY_BYTES];
+    size_t len = http_error_body(body, err, fault, retry_after_ms);
+    http_reply_json(req, parley_err_status(err), (struct span){(const uint8_t *)body, len});
 }
 
 void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms)
 {
-    http_reply_json(req, parley_err_status(err), http_reply_error_body(&req->pool, err, retry_after_ms));
+    http_reply_fault(req, err, NULL, retry_after_ms);
 }
 
 void http_reply_error_method(h2o_req_t *req, const char *allow)

@@ -1,7 +1,7 @@
 /* net/http_reply.h: answers to HTTP requests, all of one form.
  *
  * Why:    every answer has a length (libh2o chunks some without) and every error the same body:
- *         {"error":{"code":"...","message":"...","retry_after_ms":N}}.
+ *         {"error":{"code","message","field"?,"retry_after_ms"?}}.
  *         HEAD is answered as GET, without the body.
  * Thread: the reactor of the request.
  * Owner:  bodies are copied into the request's pool.
@@ -11,7 +11,12 @@
 
 #include <h2o.h>
 
-#include "src/base/base.h"
+#include "net/fault.h"
+
+enum {
+    HTTP_ERROR_BODY_BYTES = FAULT_JSON_BYTES_MAX + 16,
+    HTTP_ERROR_ANSWER_BYTES = HTTP_ERROR_BODY_BYTES + 256
+};
 
 /* What libh2o has parsed of the request: it lives as long as that. */
 static inline struct span http_span(h2o_iovec_t v)
@@ -23,8 +28,12 @@ void http_reply(h2o_req_t *req, int status, const char *content_type, struct spa
 void http_reply_json(h2o_req_t *req, int status, struct span body);
 /* `err` is an enum parley_err or its negative; retry_after_ms 0: the client need not come again. */
 void http_reply_error(h2o_req_t *req, int err, uint32_t retry_after_ms);
-/* The body of such an answer, in the pool. */
-struct span http_reply_error_body(h2o_mem_pool_t *pool, int err, uint32_t retry_after_ms);
+void http_reply_fault(h2o_req_t *req, int err, const struct fault *fault, uint32_t retry_after_ms);
+/* The body of such an answer; the length of what was written. */
+size_t http_error_body(char out[HTTP_ERROR_BODY_BYTES], int err, const struct fault *fault,
+                       uint32_t retry_after_ms);
+/* A whole answer to who is not listened to any more: the error, and the end of the connection. */
+size_t http_error_answer(char out[HTTP_ERROR_ANSWER_BYTES], int err, uint32_t retry_after_ms);
 /* 405: the path takes other methods, those of `allow`. */
 void http_reply_error_method(h2o_req_t *req, const char *allow);
 /* An error, and the connection ends: what follows on it cannot be trusted to be a request. */

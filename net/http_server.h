@@ -1,7 +1,7 @@
 /* net/http_server.h: the HTTP/1.1 door of one reactor, on libh2o.
  *
  * Why:    one place decides what is a request: the raw head is judged first (net/http_head.h), then the route.
- * Shape:  accepted socket -> h2o -> head scan -> route -> answer, or upgrade to a WebSocket
+ * Shape:  accepted socket -> net/http_intake.h -> h2o -> route -> answer, or upgrade to a WebSocket
  * Thread: the thread of the loop only.
  * Owner:  the caller destroys it after its connections are gone, or leaves it to the end of the process.
  * Errors: -PARLEY_ERR_NOMEM; what a client does wrong is answered to him.
@@ -25,6 +25,7 @@ struct http_server_options {
     struct chat_ws *chat_ws;     /* outlives the server */
     bool test_endpoints;         /* /test/..., for conformance suites and bench */
     uint32_t body_bytes_max;     /* of a request; more is answered with 413 */
+    uint64_t bodies_bytes_max;   /* of all long bodies under way; more are answered with 503 */
     uint32_t request_timeout_ms; /* head, body and idle keep-alive */
     struct ws_context_options ws;
     void *owner;

@@ -11,7 +11,7 @@
 
 #include "src/base/base.h"
 
-enum { HTTP_TEST_STATIC_BYTES_MAX = 1 << 20, HTTP_TEST_COUNTERS_BYTES = 2048 };
+enum { HTTP_TEST_STATIC_BYTES_MAX = 1 << 20, HTTP_TEST_COUNTERS_BYTES = 4096 };
 
 struct http_test {
     void *owner;

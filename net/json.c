@@ -30,6 +30,7 @@ struct json_reader {
     size_t field_count;
     struct json_field *field; /* whose value comes next or is being read; NULL: an unknown one's */
     int text_err, form_err;
+    struct fault fault; /* of the first error */
     unsigned depth;
     bool completing;  /* yajl looks at its own blank behind the text now */
     size_t value_end; /* where the outermost value ended */
@@ -70,15 +71,30 @@ static void arena_free(void *ctx, void *p)
     (void)ctx, (void)p; /* the next text takes all back */
 }
 
-static int fail_text(struct json_reader *r, int err)
+static int fail_text(struct json_reader *r, int err, const char *why)
 {
     r->text_err = err;
+    r->fault = (struct fault){NULL, why};
     return 0; /* stops yajl */
 }
 
-static void fail_form(struct json_reader *r)
+struct fault json_field_fault(const struct json_field *field)
 {
-    r->form_err = -PARLEY_ERR_BAD_REQUEST;
+    static const char *const kinds[] = {[JSON_FIELD_STRING] = "a text",
+                                        [JSON_FIELD_INT] = "a whole number of 64 bits",
+                                        [JSON_FIELD_BOOL] = "true or false",
+                                        [JSON_FIELD_STRINGS] = "a list of texts",
+                                        [JSON_FIELD_OBJECT] = "an object"};
+    return (struct fault){field->name, field->must ? field->must : kinds[field->kind]};
+}
+
+/* The first one is told. `field` NULL: all of it. */
+static void fail_form(struct json_reader *r, int err, const struct json_field *field)
+{
+    if (r->form_err)
+        return;
+    r->form_err = err;
+    r->fault = field ? json_field_fault(field) : (struct fault){NULL, "The JSON must be an object."};
 }
 
 /* yajl's decoded strings last only for the callback. */
@@ -115,15 +131,16 @@ static bool ends_in_blanks(const struct json_reader *r)
 static struct json_field *take_field(struct json_reader *r, enum json_kind kind)
 {
     if (r->depth == 0)
-        fail_form(r);
+        fail_form(r, -PARLEY_ERR_BAD_REQUEST, NULL);
     end_value(r);
     if (r->depth == 2 && r->field && r->field->kind == JSON_FIELD_STRINGS)
-        fail_form(r); /* only strings may be in it; those do not come here */
+        fail_form(r, -PARLEY_ERR_BAD_REQUEST,
+                  r->field); /* only strings may be in it; those do not come here */
     if (r->depth != 1 || !r->field)
         return NULL;
     struct json_field *f = r->field;
     if (f->kind != kind) {
-        fail_form(r);
+        fail_form(r, -PARLEY_ERR_BAD_REQUEST, f);
         r->field = NULL;
         return NULL;
     }
@@ -134,8 +151,9 @@ static struct json_field *take_field(struct json_reader *r, enum json_kind kind)
 static int on_null(void *ctx)
 {
     struct json_reader *r = ctx;
-    if (r->depth == 0 || (r->depth == 2 && r->field && r->field->kind == JSON_FIELD_STRINGS))
-        fail_form(r);
+    bool in_list = r->depth == 2 && r->field && r->field->kind == JSON_FIELD_STRINGS;
+    if (r->depth == 0 || in_list)
+        fail_form(r, -PARLEY_ERR_BAD_REQUEST, in_list ? r->field : NULL);
     end_value(r);
     return 1;
 }
@@ -166,8 +184,10 @@ static bool parse_int(const char *text, size_t len, int64_t *out)
 static int on_number(void *ctx, const char *text, size_t len)
 {
     struct json_field *f = take_field(ctx, JSON_FIELD_INT);
-    if (f && !parse_int(text, len, &f->value.integer))
-        fail_form(ctx);
+    if (f && !parse_int(text, len, &f->value.integer)) {
+        fail_form(ctx, -PARLEY_ERR_BAD_REQUEST, f);
+        f->present = false;
+    }
     return 1;
 }
 
@@ -175,8 +195,11 @@ static int on_string(void *ctx, const unsigned char *data, size_t len)
 {
     struct json_reader *r = ctx;
     if (r->depth == 2 && r->field && r->field->kind == JSON_FIELD_STRINGS) {
-        if (r->element_count == JSON_ELEMENT_COUNT_MAX)
-            return fail_text(r, -PARLEY_ERR_TOO_LARGE);
+        if (r->element_count == JSON_ELEMENT_COUNT_MAX) {
+            (void)fail_text(r, -PARLEY_ERR_TOO_LARGE, NULL);
+            r->fault = json_field_fault(r->field);
+            return 0;
+        }
         r->elements[r->element_count++] = keep(r, data, len);
         r->field->value.strings.count++;
         return 1;
@@ -190,7 +213,7 @@ static int on_string(void *ctx, const unsigned char *data, size_t len)
 static int open_value(struct json_reader *r, bool is_object)
 {
     if (r->depth == JSON_DEPTH_MAX)
-        return fail_text(r, -PARLEY_ERR_BAD_JSON);
+        return fail_text(r, -PARLEY_ERR_BAD_JSON, "The JSON is nested deeper than 8.");
     r->open[r->depth++] = (struct open_object){.is_object = is_object, .key_base = (uint32_t)r->key_count};
     return 1;
 }
@@ -243,9 +266,9 @@ static int on_key(void *ctx, const unsigned char *data, size_t len)
     struct json_reader *r = ctx;
     for (size_t i = r->open[r->depth - 1].key_base; i < r->key_count; i++)
         if (same(r->keys[i], data, len))
-            return fail_text(r, -PARLEY_ERR_BAD_JSON);
+            return fail_text(r, -PARLEY_ERR_BAD_JSON, "An object of the JSON has a key twice.");
     if (r->key_count == JSON_OPEN_KEY_COUNT_MAX)
-        return fail_text(r, -PARLEY_ERR_TOO_LARGE);
+        return fail_text(r, -PARLEY_ERR_TOO_LARGE, "The JSON has too many keys.");
     r->keys[r->key_count++] = keep(r, data, len);
     if (r->depth > 1)
         return 1;
@@ -274,26 +297,30 @@ static int hex4(const uint8_t *at)
 }
 
 /* What yajl would let pass: blanks that are none in JSON, surrogates without their other half, and zeros, which
- * end strings early in somebody's C. A backslash outside of a string fails later anyway. */
-static bool characters_allowed(const uint8_t *text, size_t len)
+ * end strings early in somebody's C. A backslash outside of a string fails later anyway. NULL: all is well. */
+static const char *bad_character(const uint8_t *text, size_t len)
 {
+    static const char surrogate[] = "A text of the JSON has a surrogate without its other half.";
     for (size_t i = 0; i < len; i++) {
         if (text[i] < ' ' && text[i] != '\n' && text[i] != '\t' && text[i] != '\r')
-            return false;
+            return "The JSON has a control character that is not escaped.";
         if (text[i] != '\\' || ++i == len || text[i] != 'u')
             continue;
         int unit = len - i > 4 ? hex4(text + i + 1) : -1;
-        if (unit <= 0 || (unit >= 0xdc00 && unit <= 0xdfff))
-            return false;
+        if (unit <= 0)
+            return unit < 0 ? "The JSON has a broken escape."
+                            : "The JSON has U+0000, which no text may hold.";
+        if (unit >= 0xdc00 && unit <= 0xdfff)
+            return surrogate;
         i += 4;
         if (unit < 0xd800 || unit > 0xdbff)
             continue;
         int low = len - i > 6 && text[i + 1] == '\\' && text[i + 2] == 'u' ? hex4(text + i + 3) : -1;
         if (low < 0xdc00 || low > 0xdfff)
-            return false;
+            return surrogate;
         i += 6;
     }
-    return true;
+    return NULL;
 }
 
 struct json_reader *json_reader_create(uint32_t text_bytes_max)
@@ -327,6 +354,7 @@ static void begin(struct json_reader *r, const uint8_t *text, size_t len, struct
     r->field_count = count;
     r->field = NULL;
     r->text_err = r->form_err = 0;
+    r->fault = (struct fault){0};
     r->depth = 0;
     r->completing = false;
     r->value_end = 0;
@@ -364,23 +392,64 @@ static int parse(struct json_reader *r)
     return status == yajl_status_ok && ends_in_blanks(r) ? 0 : -PARLEY_ERR_BAD_JSON;
 }
 
+static bool too_short_or_long(const struct json_field *f, struct span text, int *err)
+{
+    *err = text.len < f->bytes_min                   ? -PARLEY_ERR_BAD_REQUEST
+           : f->bytes_max && text.len > f->bytes_max ? -PARLEY_ERR_TOO_LARGE
+                                                     : 0;
+    return *err != 0;
+}
+
+static void check_field(struct json_reader *r, const struct json_field *f)
+{
+    int err;
+    if (!f->present) {
+        if (f->required)
+            fail_form(r, -PARLEY_ERR_BAD_REQUEST, f);
+    } else if (f->kind == JSON_FIELD_STRING) {
+        if (too_short_or_long(f, f->value.string, &err))
+            fail_form(r, err, f);
+    } else if (f->kind == JSON_FIELD_STRINGS) {
+        for (size_t i = 0; i < f->value.strings.count; i++)
+            if (too_short_or_long(f, f->value.strings.items[i], &err))
+                fail_form(r, err, f);
+    }
+}
+
+static int read_text(struct json_reader *r)
+{
+    if (r->len > r->text_bytes_max)
+        return -PARLEY_ERR_TOO_LARGE;
+    if (!utf8_stream_valid(r->text, r->len))
+        return -PARLEY_ERR_BAD_UTF8;
+    const char *why = r->len ? bad_character(r->text, r->len) : "There is no JSON: it must be an object.";
+    if (why) {
+        (void)fail_text(r, -PARLEY_ERR_BAD_JSON, why);
+        return r->text_err;
+    }
+    return parse(r);
+}
+
 int json_read(struct json_reader *reader, const uint8_t *text, size_t len, struct json_field *fields,
               size_t count)
 {
     begin(reader, text, len, fields, count);
-    if (len > reader->text_bytes_max)
-        return -PARLEY_ERR_TOO_LARGE;
-    if (!utf8_stream_valid(text, len))
-        return -PARLEY_ERR_BAD_UTF8;
-    if (len == 0 || !characters_allowed(text, len))
-        return -PARLEY_ERR_BAD_JSON;
-    int err = parse(reader);
-    if (err)
-        return err;
-    for (size_t i = 0; i < count; i++)
-        if (fields[i].required && !fields[i].present)
-            fail_form(reader);
-    return reader->form_err;
+    int err = read_text(reader);
+    if (err &&
+        !reader->text_err) /* yajl's grammar, or no text at all: a fault of the form is beside the point */
+        reader->fault = (struct fault){0};
+    for (size_t i = 0; i < count; i++) {
+        if (err)
+            fields[i].present = false;
+        else
+            check_field(reader, &fields[i]);
+    }
+    return err ? err : reader->form_err;
+}
+
+struct fault json_reader_fault(const struct json_reader *reader)
+{
+    return reader->fault;
 }
 
 bool json_id(struct span string, uint64_t *id)

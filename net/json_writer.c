@@ -192,12 +192,6 @@ void json_put_bool(struct json_writer *w, bool v)
     bytes_put_raw(&w->out, v ? "true" : "false", v ? 4 : 5);
 }
 
-void json_put_null(struct json_writer *w)
-{
-    begin_value(w);
-    bytes_put_raw(&w->out, "null", 4);
-}
-
 void json_put_id(struct json_writer *w, uint64_t id)
 {
     begin_value(w);
@@ -215,12 +209,6 @@ void json_put_time(struct json_writer *w, uint64_t unix_ms)
     rfc3339_format(unix_ms, (char *)at + 1);
     at[1 + RFC3339_BYTES] = '"';
     w->out.at = at + RFC3339_BYTES + 2;
-}
-
-void json_put_raw(struct json_writer *w, struct span json)
-{
-    begin_value(w);
-    bytes_put_raw(&w->out, json.data, json.len);
 }
 
 size_t json_writer_len(const struct json_writer *w)

@@ -35,12 +35,9 @@ void json_put_string(struct json_writer *w, struct span s);
 void json_put_text(struct json_writer *w, const char *s);
 void json_put_int(struct json_writer *w, int64_t v);
 void json_put_bool(struct json_writer *w, bool v);
-void json_put_null(struct json_writer *w);
 void json_put_id(struct json_writer *w, uint64_t id);
 /* As RFC 3339, in UTC. */
 void json_put_time(struct json_writer *w, uint64_t unix_ms);
-/* A value that is JSON already. */
-void json_put_raw(struct json_writer *w, struct span json);
 size_t json_writer_len(const struct json_writer *w);
 
 #endif

@@ -1,6 +1,7 @@
 #include "net/jwt.h"
 
 #include "net/json_writer.h"
+#include "net/utf8_stream.h"
 #include "src/base/error.h"
 
 #include <sodium.h>
@@ -221,6 +222,12 @@ static size_t write_payload(const struct jwt_claims *c, void *out, size_t room)
     return w.out.failed ? 0 : json_writer_len(&w);
 }
 
+/* What the reader of a token would refuse is not minted. */
+static bool text_valid(const char *text, size_t len)
+{
+    return memchr(text, '\0', len) == NULL && utf8_stream_valid((const uint8_t *)text, len);
+}
+
 int jwt_mint(const struct jwt_key *key, const struct jwt_claims *claims, char out[JWT_TOKEN_BYTES_MAX],
              size_t *len)
 {
@@ -230,7 +237,8 @@ int jwt_mint(const struct jwt_key *key, const struct jwt_claims *claims, char ou
     parley_assert(key->can_mint);
     if (claims->sub_len == 0 || claims->sub_len > JWT_SUB_BYTES_MAX ||
         claims->device_len > JWT_DEVICE_BYTES_MAX || claims->scope_len > JWT_SCOPE_BYTES_MAX ||
-        claims->exp_s > INT64_MAX || claims->nbf_s > INT64_MAX)
+        claims->exp_s > INT64_MAX || claims->nbf_s > INT64_MAX || !text_valid(claims->sub, claims->sub_len) ||
+        !text_valid(claims->device, claims->device_len) || !text_valid(claims->scope, claims->scope_len))
         return -PARLEY_ERR_BAD_REQUEST;
     char header[64], payload[PAYLOAD_BYTES_MAX];
     size_t payload_len = write_payload(claims, payload, sizeof payload);

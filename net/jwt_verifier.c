@@ -75,6 +75,11 @@ int jwt_verifier_check(struct jwt_verifier *v, struct span token, uint64_t now_m
     return err;
 }
 
+uint64_t jwt_verifier_end_s(const struct jwt_verifier *v, const struct jwt_claims *claims)
+{
+    return claims->exp_s + v->key.leeway_s;
+}
+
 uint64_t jwt_verifier_checked(const struct jwt_verifier *v)
 {
     return v->checked;

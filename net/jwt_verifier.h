@@ -25,6 +25,8 @@ struct jwt_verifier *jwt_verifier_create(const struct jwt_key *key);
 void jwt_verifier_destroy(struct jwt_verifier **verifier);
 PARLEY_MUST_USE int jwt_verifier_check(struct jwt_verifier *verifier, struct span token, uint64_t now_ms,
                                        struct jwt_claims *claims);
+/* The second since 1970 at which these claims end. */
+uint64_t jwt_verifier_end_s(const struct jwt_verifier *verifier, const struct jwt_claims *claims);
 /* How many signatures it has checked. */
 uint64_t jwt_verifier_checked(const struct jwt_verifier *verifier);
 

@@ -94,21 +94,29 @@ int query_path(struct span path, struct query_scratch *scratch, struct query_pat
     return 0;
 }
 
-static int take_param(struct span name, struct span value, struct query_param *params, size_t count)
+static int take_param(struct span name, struct span value, struct query_param *params, size_t count,
+                      struct fault *fault)
 {
     for (size_t i = 0; i < count; i++) {
         if (name.len != strlen(params[i].name) || memcmp(name.data, params[i].name, name.len) != 0)
             continue;
-        if (params[i].present)
+        if (params[i].present) {
+            *fault = (struct fault){params[i].name, "given once"};
             return -PARLEY_ERR_BAD_REQUEST;
+        }
         params[i].present = true;
         params[i].value = value;
     }
     return 0;
 }
 
-int query_read(struct span query, struct query_scratch *scratch, struct query_param *params, size_t count)
+int query_read(struct span query, struct query_scratch *scratch, struct query_param *params, size_t count,
+               struct fault *fault)
 {
+    struct fault unwanted = {0};
+    if (!fault)
+        fault = &unwanted;
+    *fault = unwanted;
     for (size_t i = 0; i < count; i++) {
         params[i].present = false;
         params[i].value = (struct span){0};
@@ -119,8 +127,10 @@ int query_read(struct span query, struct query_scratch *scratch, struct query_pa
         int err = decode(name, scratch, true, &name);
         if (!err)
             err = decode(value, scratch, true, &value);
+        if (err == -PARLEY_ERR_BAD_REQUEST)
+            *fault = (struct fault){NULL, "The query is not percent-encoded text."};
         if (!err && name.len)
-            err = take_param(name, value, params, count);
+            err = take_param(name, value, params, count, fault);
         if (err)
             return err;
     }

@@ -13,7 +13,7 @@
 #ifndef PARLEY_NET_QUERY_H
 #define PARLEY_NET_QUERY_H
 
-#include "src/base/base.h"
+#include "net/fault.h"
 
 enum { QUERY_SEGMENT_COUNT_MAX = 16 };
 
@@ -36,8 +36,9 @@ struct query_scratch query_scratch_of(void *data, size_t len);
 /* `query` is empty when there is no question mark. */
 void query_split(struct span target, struct span *path, struct span *query);
 PARLEY_MUST_USE int query_path(struct span path, struct query_scratch *scratch, struct query_path *out);
-/* Sets `present` and `value` of each param. Unknown parameters are passed over, but must be well formed. */
+/* Sets `present` and `value` of each param. Unknown parameters are passed over, but must be well formed. `fault` (may be
+ * NULL) says what is wrong. */
 PARLEY_MUST_USE int query_read(struct span query, struct query_scratch *scratch, struct query_param *params,
-                               size_t count);
+                               size_t count, struct fault *fault);
 
 #endif

@@ -45,6 +45,7 @@ enum ws_close_code {
     WS_CODE_TOO_BIG = 1009,
     WS_CODE_INTERNAL = 1011,
     WS_CODE_TRY_LATER = 1013,
+    WS_CODE_TOKEN_EXPIRED = 4401, /* ours: connect again with another token */
 };
 
 enum ws_event_kind {

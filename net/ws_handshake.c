@@ -49,14 +49,3 @@ int ws_handshake_check(struct ws_handshake *h, char accept[WS_ACCEPT_BYTES + 1])
     sodium_bin2base64(accept, WS_ACCEPT_BYTES + 1, digest, sizeof digest, sodium_base64_VARIANT_ORIGINAL);
     return 0;
 }
-
-int ws_handshake_choose(struct span offered, const char *const *ours, size_t count)
-{
-    struct span element;
-    while (token_next(&offered, &element))
-        for (size_t i = 0; i < count; i++)
-            /* Subprotocol names are compared with their case. */
-            if (element.len == strlen(ours[i]) && memcmp(element.data, ours[i], element.len) == 0)
-                return (int)i;
-    return -1;
-}

@@ -1,7 +1,7 @@
 /* net/ws_handshake.h: may this request become a WebSocket, and what proves that we understood it?
  *
  * Why:    the accept value shows a client that it does not talk to a plain HTTP server or a cache.
- * Shape:  fields of a parsed request -> check -> value of Sec-WebSocket-Accept; plus the subprotocol.
+ * Shape:  fields of a parsed request -> check -> value of Sec-WebSocket-Accept.
  * Owner:  spans are the caller's; a field that came several times is joined by him with ", ", except that the
  *         key and the version must be single: he passes `repeated` then.
  * Thread: any.
@@ -29,8 +29,5 @@ struct ws_handshake {
 
 /* `accept` gets WS_ACCEPT_BYTES characters and a terminating zero. */
 PARLEY_MUST_USE int ws_handshake_check(struct ws_handshake *h, char accept[WS_ACCEPT_BYTES + 1]);
-
-/* The first of the client's subprotocols, in his order, that is among ours: its index there, or -1. */
-int ws_handshake_choose(struct span offered, const char *const *ours, size_t count);
 
 #endif

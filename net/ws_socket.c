@@ -181,6 +181,11 @@ void ws_socket_close(struct ws_socket *ws, enum ws_close_code code)
     begin_close(ws, code);
 }
 
+void ws_socket_close_because(struct ws_socket *ws, enum ws_close_code code, const char *reason)
+{
+    begin_close_because(ws, code, reason);
+}
+
 uint32_t ws_socket_queued_bytes(const struct ws_socket *ws)
 {
     return ws->filling.len + ws->writing.len;

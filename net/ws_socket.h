@@ -75,5 +75,6 @@ void ws_socket_await_drain(struct ws_socket *socket);
 void ws_socket_hold(struct ws_socket *socket, bool held);
 /* Sends a close frame behind what is queued; `closed` follows, never from within this call. */
 void ws_socket_close(struct ws_socket *socket, enum ws_close_code code);
+void ws_socket_close_because(struct ws_socket *socket, enum ws_close_code code, const char *reason);
 
 #endif

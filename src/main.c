@@ -47,13 +47,16 @@ static int run(const struct config *config)
     char text[SERVER_TEXT_BYTES];
     block_signals(&stop);
     if (server_start(config, &server, text) != 0) {
-        fprintf(stderr, "parleyd: %s\n", text);
+        logger_line(LOGGER_ERROR, "start_failed", logger_text("why", text));
         return EXIT_FAILURE;
     }
+    logger_line(LOGGER_INFO, "server_ready", logger_text("address", config->http_address),
+                logger_u64("port", server_port(server)), logger_u64("reactors", server_reactor_count(server)),
+                logger_u64("shards", server_shard_count(server)));
     printf("parleyd is ready at http://%s:%u (%u reactors, %u shards, data in %s)\n", config->http_address,
            server_port(server), server_reactor_count(server), server_shard_count(server),
            config->server_data_dir);
-    fflush(stdout);
+    (void)fflush(stdout);
     for (;;) {
         parley_assert(sigwait(&stop, &got) == 0);
         if (got != SIGUSR1)
@@ -63,7 +66,7 @@ static int run(const struct config *config)
     int err = server_stop(&server);
     log_usage();
     if (err)
-        fprintf(stderr, "parleyd: stopped by an error: %s\n", parley_err_text(err));
+        logger_line(LOGGER_ERROR, "fatal", logger_text("what", "a reactor ended"), logger_err(err));
     return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -80,6 +83,9 @@ int main(int argc, char **argv)
     case CONFIG_HELP:
         config_print_help(stdout);
         return EXIT_SUCCESS;
+    case CONFIG_VERSION:
+        puts("parleyd " PARLEY_VERSION);
+        return EXIT_SUCCESS;
     case CONFIG_CHECK:
         config_print(&config, stdout);
         return EXIT_SUCCESS;
@@ -91,5 +97,6 @@ int main(int argc, char **argv)
                                  .lines_per_second_max = (uint32_t)config.logger_lines_per_second_max,
                                  .clock = clock_real()};
     logger_configure(&log);
+    config_log(&config);
     return run(&config);
 }

@@ -29,6 +29,7 @@ struct log_options {
     struct file_layer *files; /* outlives the log */
     uint64_t segment_bytes;   /* a multiple of 4 KiB, at least 2 blocks; default 64 MiB when 0 */
     uint32_t mark_idle_ms;    /* a mark is written after so long without an append; default 100 when 0 */
+    bool must_exist;          /* an empty folder is a lost log: -PARLEY_ERR_LOST */
     bool helper_thread;       /* pre-zero the next segment on a thread; false: inside log_poll (simulation) */
     void *owner;
     void (*on_durable)(void *owner, uint64_t end);
@@ -37,7 +38,7 @@ struct log_options {
     uint64_t (*ceiling)(void *owner);
 };
 
-/* What a refused start says: file and offset of the damage, and why, in `text`. */
+/* What a refused start says: file and offset of the damage, and why, in `text`. Of a repaired tail: the same place. */
 struct log_report {
     uint64_t start, end, ceiling,
         mark;            /* first kept, after the last durable, highest ceiling, durable mark */
@@ -45,11 +46,19 @@ struct log_report {
     char file[256];
     uint64_t offset;
     char text[256];
+    /* log_inspect only: the highest that any header or the mark speaks of, damaged or not: what is lost ends here. */
+    uint64_t seen_end, seen_ceiling, seen_block, seen_segment, segment_bytes;
 };
 
 /* Recovers: reads every block, repairs a torn tail, refuses corruption (-PARLEY_ERR_CORRUPT) and an end below
  * the mark (-PARLEY_ERR_LOST). Owns: on success the caller closes. */
 PARLEY_MUST_USE int log_open(const struct log_options *options, struct log_report *report, struct log **out);
+
+/* Judges as log_open does, but writes nothing and takes no lock: *verdict is what log_open would answer. The log can be
+ * read up to the first damage and takes no append; NULL: there is no segment. Errors: -PARLEY_ERR_IO, -PARLEY_ERR_NOMEM.
+ * Owns: the caller closes. */
+PARLEY_MUST_USE int log_inspect(const struct log_options *options, struct log_report *report, int *verdict,
+                                struct log **out);
 
 /* One record of 1..LOG_RECORD_EVENTS_MAX events; the bytes are copied. Gives the position of its first event.
  * Errors: -PARLEY_ERR_FULL: both blocks are full or no segment is ready: refuse the command, nothing

@@ -4,6 +4,7 @@
  * Shape:  64 header bytes, then records (u32 length, u32 events, bytes), then zeros up to a multiple of 4
  * KiB. Salt:   each segment has a random salt, the seed of its headers' checksums. A client that writes the
  * image of a header into a message does not know it, so no payload is ever taken for a header. Thread: any.
+ * Errors: -PARLEY_ERR_CORRUPT: these are not the bytes of a block.
  */
 #ifndef PARLEY_STORAGE_LOG_BLOCK_H
 #define PARLEY_STORAGE_LOG_BLOCK_H

@@ -63,8 +63,9 @@ int log_mark_read(struct file_layer *files, const char *dir, uint8_t *scratch, s
         err = (int)got;
         goto out;
     }
-    if (got < 2 * LOG_BLOCK_ALIGN)
-        memset(scratch + got, 0, (size_t)(2 * LOG_BLOCK_ALIGN - got));
+    const int64_t both = (int64_t)2 * LOG_BLOCK_ALIGN;
+    if (got < both)
+        memset(scratch + got, 0, (size_t)(both - got));
     err = -PARLEY_ERR_CORRUPT;
     *mark = (struct log_mark){0};
     for (uint64_t slot = 0; slot < 2; slot++) {
@@ -81,14 +82,13 @@ out:
     return err;
 }
 
-int log_mark_create(struct file_layer *files, const char *dir, uint8_t *scratch, struct log_mark *mark)
+int log_mark_create(struct file_layer *files, const char *dir, uint8_t *scratch, const struct log_mark *mark)
 {
     char tmp[LOG_PATH_MAX], path[LOG_PATH_MAX];
     snprintf(tmp, sizeof(tmp), "%s/mark.tmp", dir);
     snprintf(path, sizeof(path), "%s/mark", dir);
-    *mark = (struct log_mark){.generation = 1, .end = 1};
     memset(scratch, 0, (size_t)2 * LOG_BLOCK_ALIGN);
-    log_mark_encode(scratch + log_mark_offset(1), mark);
+    log_mark_encode(scratch + log_mark_offset(mark->generation), mark);
     int err = files->ops->unlink(files, tmp);
     if (err != 0 && err != -PARLEY_ERR_NOT_FOUND)
         return err;

@@ -4,6 +4,7 @@
  * Shape:  file `mark`, two slots of 4 KiB written in turn: a torn write leaves the other. The file appears,
  * by rename, with one valid slot, before the first segment; so a log without a mark has lost it. Thread:
  * pure; the blocking calls belong to start-up.
+ * Errors: -PARLEY_ERR_NOT_FOUND: there is no file; -PARLEY_ERR_CORRUPT: no slot is valid; what the file layer says.
  */
 #ifndef PARLEY_STORAGE_LOG_MARK_H
 #define PARLEY_STORAGE_LOG_MARK_H
@@ -27,7 +28,8 @@ uint64_t log_mark_offset(uint64_t generation);
  * `scratch`: 8 KiB, 4 KiB aligned. */
 PARLEY_MUST_USE int log_mark_read(struct file_layer *files, const char *dir, uint8_t *scratch,
                                   struct log_mark *mark);
+/* A new file with this mark alone, in place of one that may be there. */
 PARLEY_MUST_USE int log_mark_create(struct file_layer *files, const char *dir, uint8_t *scratch,
-                                    struct log_mark *mark);
+                                    const struct log_mark *mark);
 
 #endif

@@ -10,6 +10,7 @@
 struct recovery {
     struct file_layer *files;
     const char *dir;
+    bool must_exist;
     struct log_report *report;
     struct log_recovered *out;
     struct log_mark mark;
@@ -20,6 +21,7 @@ struct recovery {
     uint64_t damage_from, damage_to;
     char why[128];
     bool mark_block_seen;
+    bool looks;                   /* it writes nothing, and goes on behind what it refuses */
     uint8_t *buffer_raw, *buffer; /* as long as the longest block can be */
     size_t buffer_bytes;
 };
@@ -38,6 +40,8 @@ __attribute__((format(printf, 5, 6))) static int refuse(struct recovery *r, int 
                                                         const struct log_segment *segment, uint64_t offset,
                                                         const char *format, ...)
 {
+    if (r->report->text[0] != '\0') /* the first reason stands */
+        return err;
     if (segment != NULL) {
         char path[LOG_PATH_MAX];
         log_segment_path(r->dir, segment, path, sizeof(path));
@@ -140,7 +144,7 @@ static int judge_older(struct recovery *r)
 /* Walks the blocks up to the first place that is none. */
 static int scan_blocks(struct recovery *r, struct log_segment *s, struct scan *scan)
 {
-    const uint8_t *data;
+    const uint8_t *data = NULL;
     while (scan->stop < s->bytes) {
         uint64_t at = scan->stop;
         int err = log_window_get(&scan->window, at, LOG_BLOCK_ALIGN, &data);
@@ -235,6 +239,12 @@ static int judge_segment(struct recovery *r, struct log_segment *s, const struct
     return 0;
 }
 
+/* Reads are of whole sectors, also of a file that was cut. */
+static uint64_t whole_sectors(uint64_t bytes)
+{
+    return bytes / LOG_BLOCK_ALIGN * LOG_BLOCK_ALIGN;
+}
+
 static int scan_segment(struct recovery *r, struct log_segment *s)
 {
     char path[LOG_PATH_MAX];
@@ -247,24 +257,28 @@ static int scan_segment(struct recovery *r, struct log_segment *s)
     err = r->files->ops->size(r->files, fd, &bytes);
     if (err != 0)
         goto out;
-    if (bytes != s->bytes) {
-        err = refuse(r, -PARLEY_ERR_CORRUPT, s, bytes, "the file has %llu bytes and should have %llu",
-                     (unsigned long long)bytes, (unsigned long long)s->bytes);
-        goto out;
-    }
-    err = r->files->ops->sync(r->files, fd);
+    int cut = bytes == s->bytes
+                  ? 0
+                  : refuse(r, -PARLEY_ERR_CORRUPT, s, bytes, "the file has %llu bytes and should have %llu",
+                           (unsigned long long)bytes, (unsigned long long)s->bytes);
+    if (cut != 0 && !r->looks)
+        err = cut;
+    else
+        err = r->files->ops->sync(r->files, fd);
     if (err != 0)
         goto out;
     struct scan scan = {.window = {.files = r->files,
                                    .fd = fd,
                                    .data = r->buffer,
                                    .step_bytes = LOG_BLOCK_BYTES_MAX,
-                                   .limit = s->bytes}};
+                                   .limit = whole_sectors(bytes < s->bytes ? bytes : s->bytes)}};
     err = scan_blocks(r, s, &scan);
-    if (err == 0)
+    if (err == 0 && cut == 0)
         err = scan_rest(r, s, &scan);
-    if (err == 0)
+    if (err == 0 && cut == 0)
         err = judge_segment(r, s, &scan);
+    if (cut != 0)
+        err = cut;
 out:
     r->files->ops->close(r->files, fd);
     return err;
@@ -324,6 +338,8 @@ static int repair_tail(struct recovery *r)
         err = r->files->ops->sync(r->files, fd);
     r->files->ops->close(r->files, fd);
     r->report->torn_bytes = r->damage_to - r->damage_from;
+    r->report->offset = r->damage_from;
+    snprintf(r->report->file, sizeof(r->report->file), "%.255s", strrchr(path, '/') + 1);
     return err;
 }
 
@@ -383,7 +399,8 @@ static int allocate_buffer(struct recovery *r, uint64_t segment_bytes)
     return 0;
 }
 
-static int recover(struct recovery *r, uint64_t segment_bytes)
+/* Lists the segments and reads the mark. */
+static int find_files(struct recovery *r, uint64_t segment_bytes)
 {
     int err = r->files->ops->sync_dir(r->files, r->dir);
     if (err != 0)
@@ -395,17 +412,23 @@ static int recover(struct recovery *r, uint64_t segment_bytes)
     if (err != 0)
         return err;
     err = log_mark_read(r->files, r->dir, r->buffer, &r->mark);
-    if (err == -PARLEY_ERR_NOT_FOUND && r->segments == NULL)
-        err = log_mark_create(r->files, r->dir, r->buffer, &r->mark);
-    else if (err == -PARLEY_ERR_NOT_FOUND)
+    if (err == -PARLEY_ERR_NOT_FOUND && (r->segments != NULL || r->must_exist))
         return refuse(r, -PARLEY_ERR_LOST, NULL, 0, "the mark is missing");
-    else if (err == -PARLEY_ERR_CORRUPT)
+    if (err == -PARLEY_ERR_CORRUPT)
         return refuse(r, err, NULL, 0, "the mark is damaged");
-    if (err != 0)
-        return err;
-    if (r->segments == NULL && r->mark.block_number > 0)
+    if (err == 0 && r->segments == NULL && (r->mark.block_number > 0 || r->must_exist))
         return refuse(r, -PARLEY_ERR_LOST, NULL, 0, "all segments are missing");
-    if (r->segments == NULL)
+    return err;
+}
+
+static int recover(struct recovery *r, uint64_t segment_bytes)
+{
+    int err = find_files(r, segment_bytes);
+    if (err == -PARLEY_ERR_NOT_FOUND) {
+        r->mark = (struct log_mark){.generation = 1, .end = 1};
+        err = log_mark_create(r->files, r->dir, r->buffer, &r->mark);
+    }
+    if (err == 0 && r->segments == NULL)
         err = log_segment_create(r->files, r->dir, 1, segment_bytes, &r->segments);
     if (err == 0)
         err = scan_segments(r);
@@ -418,18 +441,104 @@ static int recover(struct recovery *r, uint64_t segment_bytes)
     return err;
 }
 
-int log_recover(struct file_layer *files, const char *dir, uint64_t segment_bytes, struct log_report *report,
-                struct log_recovered *out)
+static void release(struct recovery *r)
 {
-    struct recovery r = {.files = files, .dir = dir, .report = report, .out = out};
+    while (r->segments != NULL) {
+        struct log_segment *next = r->segments->next;
+        log_segment_destroy(r->files, &r->segments);
+        r->segments = next;
+    }
+    memory_free(r->buffer_raw);
+}
+
+int log_recover(struct file_layer *files, const char *dir, uint64_t segment_bytes, bool must_exist,
+                struct log_report *report, struct log_recovered *out)
+{
+    struct recovery r = {.files = files, .dir = dir, .must_exist = must_exist, .report = report, .out = out};
     int err = recover(&r, segment_bytes);
     if (err != 0 && report->text[0] == '\0')
         snprintf(report->text, sizeof(report->text), "recovery failed: %s", parley_err_text(err));
-    while (r.segments != NULL) {
-        struct log_segment *next = r.segments->next;
-        log_segment_destroy(files, &r.segments);
-        r.segments = next;
+    release(&r);
+    return err;
+}
+
+/* ---- looking, without a hand on it ---- */
+
+static void note_seen(struct log_report *report, uint64_t end, uint64_t ceiling, uint64_t block)
+{
+    report->seen_end = end > report->seen_end ? end : report->seen_end;
+    report->seen_ceiling = ceiling > report->seen_ceiling ? ceiling : report->seen_ceiling;
+    report->seen_block = block > report->seen_block ? block : report->seen_block;
+}
+
+/* Headers behind the good blocks: of them nothing is believed but how far the log went. */
+static int note_headers(struct recovery *r, const struct log_segment *s)
+{
+    char path[LOG_PATH_MAX];
+    log_segment_path(r->dir, s, path, sizeof(path));
+    struct log_window window = {.files = r->files, .data = r->buffer, .step_bytes = r->buffer_bytes};
+    int err = r->files->ops->open(r->files, path, FILE_READ, &window.fd);
+    if (err != 0)
+        return err;
+    err = r->files->ops->size(r->files, window.fd, &window.limit);
+    window.limit = whole_sectors(window.limit);
+    const uint8_t *data;
+    struct log_block_header h;
+    for (uint64_t at = s->used; err == 0 && at + LOG_BLOCK_ALIGN <= window.limit; at += LOG_BLOCK_ALIGN) {
+        err = log_window_get(&window, at, LOG_BLOCK_ALIGN, &data);
+        if (err == 0 && log_block_get_header(data, s->salt, &h) == 0)
+            note_seen(r->report, h.first_position + h.event_count, h.ceiling, h.number);
     }
-    memory_free(r.buffer_raw);
+    r->files->ops->close(r->files, window.fd);
+    return err;
+}
+
+static bool is_judgement(int err)
+{
+    return err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_LOST;
+}
+
+static int look(struct recovery *r, uint64_t segment_bytes, int *verdict)
+{
+    int err = find_files(r, segment_bytes);
+    if (err == -PARLEY_ERR_NOT_FOUND) /* neither a mark nor a segment: nobody has begun it */
+        return 0;
+    if (is_judgement(err))
+        *verdict = err;
+    if ((err != 0 && !is_judgement(err)) || r->segments == NULL)
+        return is_judgement(err) ? 0 : err;
+    err = scan_segments(r);
+    if (err == 0)
+        err = check_mark(r);
+    if (is_judgement(err) && *verdict == 0)
+        *verdict = err;
+    for (struct log_segment *s = r->segments; s != NULL && (err == 0 || is_judgement(err)); s = s->next) {
+        r->report->seen_segment = s->id;
+        r->report->segment_bytes = s->bytes;
+        err = note_headers(r, s);
+    }
+    return is_judgement(err) ? 0 : err;
+}
+
+int log_recover_look(struct file_layer *files, const char *dir, uint64_t segment_bytes,
+                     struct log_report *report, int *verdict, struct log_recovered *out)
+{
+    struct recovery r = {.files = files, .dir = dir, .report = report, .looks = true};
+    r.chain = (struct log_chain){.number = 1, .position = 1};
+    *verdict = 0;
+    int err = look(&r, segment_bytes, verdict);
+    if (err == 0) {
+        struct log_segment *tail = r.segments;
+        while (tail != NULL && tail->next != NULL && tail->next->used > 0)
+            tail = tail->next;
+        if (r.damaged != NULL && *verdict == 0)
+            report->torn_bytes = r.damage_to - r.damage_from;
+        r.chain.open = false;
+        note_seen(report, r.chain.position, r.chain.ceiling, r.chain.number - 1);
+        note_seen(report, r.mark.end, r.mark.ceiling, r.mark.block_number);
+        *out = (struct log_recovered){.first = r.segments, .tail = tail, .chain = r.chain, .mark = r.mark};
+        r.segments = NULL;
+    }
+    release(&r);
     return err;
 }

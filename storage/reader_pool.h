@@ -7,6 +7,7 @@
  *         LOAD has threads of its own; the shared threads take CONSUMER and HISTORY in turn, LOAD when there
  * is neither: so no class starves another. Owner:  the caller owns the job's memory and leaves it alone from
  * submit until its `done`. Limits: a class holds at most job_count_max jobs, from submit until polled.
+ * Thread: create and destroy: whoever owns the pool; the others: as each one says.
  */
 #ifndef PARLEY_STORAGE_READER_POOL_H
 #define PARLEY_STORAGE_READER_POOL_H

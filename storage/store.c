@@ -72,7 +72,7 @@ int store_open(const struct store_options *options, struct store **out, char *te
         err = store_options_build(store, text, text_len);
     if (!err)
         err = store_families_open(store, text, text_len);
-    if (!err)
+    if (!err && !options->read_only)
         err = store_thread_start(store);
     if (err) {
         if (!*text)
@@ -102,6 +102,16 @@ void store_close(struct store **out)
     memory_free(store);
 }
 
+/* What a read ran into. */
+static int read_error(struct store *store, char **error)
+{
+    char text[STORE_TEXT_LEN];
+    int err = store_error_take(error, text, sizeof text);
+    if ((err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_IO) && store->options.on_damage)
+        store->options.on_damage(store->options.owner, text);
+    return err;
+}
+
 static int get_copy(const char *data, size_t len, uint8_t **value, size_t *value_len)
 {
     uint8_t *copy = memory_alloc(len);
@@ -124,7 +134,7 @@ int store_get(struct store *store, struct store_key at, enum store_tier tier, ui
     char *error = NULL;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(store->db, store->read_options[tier], family,
                                                            (const char *)at.key.data, at.key.len, &error);
-    int err = store_error_take(&error, NULL, 0);
+    int err = read_error(store, &error);
     if (!err && !slice)
         err = -PARLEY_ERR_NOT_FOUND;
     if (!err) {
@@ -151,7 +161,7 @@ static size_t prefix_end(struct span prefix, uint8_t *end)
     return len;
 }
 
-static int scan_rows(rocksdb_iterator_t *it, bool back, store_row_fn *fn, void *owner)
+static int scan_rows(struct store *store, rocksdb_iterator_t *it, bool back, store_row_fn *fn, void *owner)
 {
     char *error = NULL;
     for (; rocksdb_iter_valid(it); back ? rocksdb_iter_prev(it) : rocksdb_iter_next(it)) {
@@ -165,7 +175,7 @@ static int scan_rows(rocksdb_iterator_t *it, bool back, store_row_fn *fn, void *
             return answer < 0 ? answer : 0;
     }
     rocksdb_iter_get_error(it, &error);
-    return store_error_take(&error, NULL, 0);
+    return read_error(store, &error);
 }
 
 static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back,
@@ -206,7 +216,7 @@ static int scan(struct store *store, struct store_key from, size_t prefix_len, b
         rocksdb_iter_seek_for_prev(it, start, from.key.len);
     else
         rocksdb_iter_seek(it, start, from.key.len);
-    err = scan_rows(it, back, fn, owner);
+    err = scan_rows(store, it, back, fn, owner);
     rocksdb_iter_destroy(it);
 out:
     rocksdb_readoptions_destroy(read);
@@ -225,6 +235,32 @@ int store_scan_back(struct store *store, struct store_key from, size_t prefix_le
                     store_row_fn *fn, void *owner)
 {
     return scan(store, from, prefix_len, true, tier, fn, owner);
+}
+
+static int read_family(struct store *store, rocksdb_column_family_handle_t *family, void *owner)
+{
+    int *first = owner;
+    char *error = NULL;
+    rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_verify_checksums(read, 1);
+    rocksdb_readoptions_set_fill_cache(read, 0);
+    rocksdb_readoptions_set_total_order_seek(read, 1);
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(store->db, read, family);
+    for (rocksdb_iter_seek_to_first(it); rocksdb_iter_valid(it); rocksdb_iter_next(it))
+        ;
+    rocksdb_iter_get_error(it, &error);
+    int err = read_error(store, &error);
+    *first = *first ? *first : err;
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(read);
+    return 0; /* on to the next family */
+}
+
+int store_read_all(struct store *store)
+{
+    int err = 0;
+    store_families_each(store, read_family, &err);
+    return err;
 }
 
 static int has_unflushed(struct store *store, rocksdb_column_family_handle_t *family, void *owner)

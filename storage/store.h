@@ -5,6 +5,7 @@
  *         reads: any thread; tier CACHE never does I/O (-PARLEY_ERR_AGAIN: ask a thread that may block).
  * Facts:  WAL off, atomic_flush on; see docs/architecture.md for the options and the traps behind them.
  * Errors: 0 or a negative enum parley_err.
+ * Thread: batches, submit and poll: the shard's reactor; reads: any; what blocks: one that may.
  */
 #ifndef PARLEY_STORAGE_STORE_H
 #define PARLEY_STORAGE_STORE_H
@@ -46,11 +47,15 @@ struct store_options {
     uint64_t write_buffer_bytes; /* of all its memtables; default 64 MiB when 0 */
     uint64_t queue_bytes_max;    /* batches submitted and not yet polled; default 32 MiB when 0 */
     uint64_t space_guard_bytes;  /* STOP when less is free on the disk; max(2 GiB, 5 %) when 0 */
+    bool read_only;              /* nothing is written, made or flushed; it takes no batch */
     void *owner;
+    /* A read met damage: RocksDB's words, with the file. From the reader's thread. May be NULL. */
+    void (*on_damage)(void *owner, const char *text);
     void (*wake)(void *owner);                       /* a batch completed: call store_poll on the reactor */
     void (*on_fatal)(void *owner, const char *what); /* from the store thread: exit and replay */
 };
 
+/* -PARLEY_ERR_DISK_FULL: RocksDB writes when it opens. */
 PARLEY_MUST_USE int store_open(const struct store_options *options, struct store **out, char *text,
                                size_t text_len);
 /* Writes what was submitted, runs the `done`s of what was written, then closes. On a full disk, or after
@@ -91,11 +96,16 @@ PARLEY_MUST_USE int store_scan(struct store *store, struct store_key from, size_
 /* The same from keys <= `from` downwards. */
 PARLEY_MUST_USE int store_scan_back(struct store *store, struct store_key from, size_t prefix_len,
                                     enum store_tier tier, store_row_fn *fn, void *owner);
+/* Any thread; cheap. What is written next is of this month or the one after: the store thread makes their families
+ * now, so that they are there when the disk is full. */
+void store_expect_month(struct store *store, uint32_t month);
 /* The months that exist, newest first; answers how many there are. */
 size_t store_months(struct store *store, uint32_t *months, size_t max);
 /* Drops a month's families for good; readers inside it end in peace. Waits for a write that is under way; a
  * batch of that month that still waits would create it again, so pause write-back first. Blocks. */
 PARLEY_MUST_USE int store_drop_month(struct store *store, uint32_t month);
+/* Reads every block of every table, past the cache; the first damage of each family goes to on_damage. Blocks. */
+PARLEY_MUST_USE int store_read_all(struct store *store);
 /* Forces everything written into files; holds up the store thread meanwhile. Blocks. */
 PARLEY_MUST_USE int store_flush(struct store *store);
 /* A consistent copy in `dir`, which must not exist, by hard links; holds up the store thread. Blocks. */

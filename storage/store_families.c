@@ -131,6 +131,9 @@ int store_families_ensure(struct store *store, uint32_t month, char *text, size_
     for (int i = 0; i < STORE_MONTHLY_COUNT; i++) {
         if (slot->family[i])
             continue; /* made at an earlier try, or found at open */
+        int err = store_space_for_files(store, text, text_len);
+        if (err)
+            return err;
         char name[FAMILY_NAME_LEN], *error = NULL;
         month_name(name, (enum store_family)(STORE_FIXED_COUNT + i), month);
         rocksdb_column_family_handle_t *handle =
@@ -184,7 +187,8 @@ int store_families_each(struct store *store, store_family_fn *fn, void *owner)
 {
     int answer = 0;
     for (int f = 0; f < STORE_FIXED_COUNT && !answer; f++)
-        answer = fn(store, store->families.fixed[f], owner);
+        if (store->families.fixed[f])
+            answer = fn(store, store->families.fixed[f], owner);
     uint32_t months[STORE_MONTHS_MAX];
     size_t count = store_months(store, months, STORE_MONTHS_MAX);
     for (size_t i = 0; i < count; i++)
@@ -298,14 +302,20 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
     if (!err && exists) {
         listed = rocksdb_list_column_families(store->db_options, store->dir, &found, &error);
         err = store_error_take(&error, text, text_len);
+        if (err)
+            rocksdb_free(listed); /* of no name, but not NULL */
     }
     if (err)
         return err;
+    if (!exists && store->options.read_only) {
+        snprintf(text, text_len, "there is no store in %s", store->dir);
+        return -PARLEY_ERR_NOT_FOUND;
+    }
     size_t n = 0, monthly = 0;
     names[n++] = name_copy(empty_name);
-    for (int f = 0; f < STORE_FIXED_COUNT; f++)
+    for (int f = 0; f < STORE_FIXED_COUNT && !store->options.read_only; f++)
         names[n++] = name_copy(family_names[f]);
-    for (size_t i = 0; i < found && !err; i++) {
+    for (size_t i = 0; listed && i < found && !err; i++) {
         enum store_family family;
         uint32_t month;
         if (strcmp(listed[i], empty_name) == 0)
@@ -316,7 +326,7 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
         } else if (month && (monthly++ >= STORE_MONTHS_MAX || n == max)) {
             snprintf(text, text_len, "too many months");
             err = -PARLEY_ERR_LIMIT;
-        } else if (month) {
+        } else if (month || store->options.read_only) {
             names[n++] = name_copy(listed[i]);
         }
     }
@@ -329,13 +339,22 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
     return err;
 }
 
-/* A kill between the making of a month's families leaves some: make the rest. */
+/* A kill between the making of a month's families leaves some, without rows: make the rest; who only reads has no use for
+ * them. */
 static int months_complete(struct store *store, char *text, size_t text_len)
 {
     int err = 0;
     uint32_t end = atomic_load(&store->families.months_end);
-    for (uint32_t i = 0; i < end && !err; i++)
-        err = store_families_ensure(store, store->families.months[i].making, text, text_len);
+    for (uint32_t i = 0; i < end && !err; i++) {
+        struct store_month *slot = &store->families.months[i];
+        bool whole = true;
+        for (int f = 0; f < STORE_MONTHLY_COUNT; f++)
+            whole = whole && slot->family[f];
+        if (!store->options.read_only)
+            err = store_families_ensure(store, slot->making, text, text_len);
+        else if (whole)
+            slot_publish(slot);
+    }
     return err;
 }
 
@@ -354,13 +373,21 @@ int store_families_open(struct store *store, char *text, size_t text_len)
     handles = memory_alloc(NAMES_MAX * sizeof *handles);
     if (!options || !handles)
         goto out;
+    err = store_space_for_files(store, text, text_len);
+    if (err)
+        goto out;
     err = names_collect(store, names, NAMES_MAX, &count, text, text_len);
     if (err)
         goto out;
     for (size_t i = 0; i < count; i++)
         options[i] = store->db_options;
-    store->db = rocksdb_open_column_families(store->db_options, store->dir, (int)count,
-                                             (const char *const *)names, options, handles, &error);
+    if (store->options.read_only)
+        store->db = rocksdb_open_for_read_only_column_families(store->db_options, store->dir, (int)count,
+                                                               (const char *const *)names, options, handles,
+                                                               0, &error);
+    else
+        store->db = rocksdb_open_column_families(store->db_options, store->dir, (int)count,
+                                                 (const char *const *)names, options, handles, &error);
     err = store_error_take(&error, text, text_len);
     if (err) {
         store->db = NULL;

@@ -1,6 +1,6 @@
 /* storage/store_internal.h: what the files of the store share; nobody else includes it.
  *
- * Shape:  store.c (API and reads), store_options.c, store_families.c (handles), store_thread.c (writes).
+ * Shape:  store.c (API and reads), store_options.c, store_space.c, store_families.c (handles), store_thread.c (writes).
  */
 #ifndef PARLEY_STORAGE_STORE_INTERNAL_H
 #define PARLEY_STORAGE_STORE_INTERNAL_H
@@ -69,8 +69,11 @@ struct store_thread {
     bool closing, failed;
     _Atomic uint64_t queued_bytes;
     atomic_bool disk_full;
-    _Atomic int sampled; /* enum store_pressure */
-    uint64_t sampled_ms;
+    _Atomic int sampled;       /* enum store_pressure */
+    _Atomic uint32_t expected; /* month, see store_expect_month */
+    uint32_t made;             /* the last of them whose families are there */
+    uint64_t sampled_ms, free_bytes;
+    enum store_pressure told; /* in the log */
     rocksdb_writebatch_t *scratch;
 };
 
@@ -96,6 +99,12 @@ PARLEY_MUST_USE int store_options_build(struct store *store, char *text, size_t 
 void store_options_free(struct store *store);
 /* True once when a merge on this thread failed for want of memory: RocksDB calls that a corruption. */
 bool store_options_merge_nomem(void);
+
+/* store_space.c */
+/* Less is free than the guard wants. */
+bool store_space_is_short(const struct store *store, uint64_t *free_bytes);
+/* 0, or -PARLEY_ERR_DISK_FULL: RocksDB is not to be asked to open or to make a family now. */
+PARLEY_MUST_USE int store_space_for_files(const struct store *store, char *text, size_t text_len);
 
 /* store_families.c */
 PARLEY_MUST_USE int store_families_open(struct store *store, char *text, size_t text_len);

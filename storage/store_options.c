@@ -89,6 +89,10 @@ static void set_memory(rocksdb_options_t *o, uint64_t write_buffer_bytes)
     rocksdb_options_set_level0_stop_writes_trigger(o, 36);
 }
 
+/* RocksDB's own LOG: Debian's build asserts at a line that follows one which found no space. Without lines, only an
+ * open and a new family write there, and both look at the space first (store_space.c). */
+enum { HEADERS_ONLY = 5 };
+
 static void set_behaviour(rocksdb_options_t *o)
 {
     rocksdb_options_set_create_if_missing(o, 1);
@@ -106,8 +110,7 @@ static void set_behaviour(rocksdb_options_t *o)
     rocksdb_options_set_stats_persist_period_sec(o, 0);
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    rocksdb_options_set_info_log_level(o, 2);
-    rocksdb_options_set_max_log_file_size(o, (size_t)4 << 20);
+    rocksdb_options_set_info_log_level(o, HEADERS_ONLY);
     rocksdb_options_set_keep_log_file_num(o, 4);
     rocksdb_options_set_prefix_extractor(o, rocksdb_slicetransform_create_fixed_prefix(16));
     rocksdb_options_set_merge_operator(o, rocksdb_mergeoperator_create(NULL, append_destroy, append_full,

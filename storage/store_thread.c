@@ -1,9 +1,10 @@
 /* The store thread: writes batches in order, creates months, samples the pressure. */
 #include <stdlib.h>
-#include <sys/statvfs.h>
 #include <time.h>
 
+#include "src/base/clock.h"
 #include "src/base/error.h"
+#include "src/base/logger.h"
 #include "src/base/memory.h"
 #include "storage/store_batch.h"
 #include "storage/store_internal.h"
@@ -42,9 +43,7 @@ static struct store_batch *list_pop(struct store_batch_list *list)
 
 static uint64_t now_ms(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return clock_monotonic_ms(clock_real());
 }
 
 static void sleep_us(long us)
@@ -56,11 +55,8 @@ static void sleep_us(long us)
 /* Waits for a change of the queue, or so long; `lock` held. */
 static void wait_ms(struct store_thread *writer, unsigned ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)ms * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    uint64_t at_ms = now_ms() + ms;
+    struct timespec until = {(time_t)(at_ms / 1000), (long)(at_ms % 1000) * 1000000};
     pthread_cond_timedwait(&writer->changed, &writer->lock, &until);
 }
 
@@ -77,18 +73,38 @@ static int family_is_slow(struct store *store, rocksdb_column_family_handle_t *f
     return slow;
 }
 
-static bool space_is_short(const struct store *store)
+enum store_pressure store_pressure(const struct store *store)
 {
-    struct statvfs fs;
-    if (statvfs(store->dir, &fs) != 0)
-        return false; /* no reason to refuse work: a write will say what is wrong */
-    uint64_t guard = store->options.space_guard_bytes, unit = fs.f_frsize;
-    if (!guard) {
-        guard = UINT64_C(2) << 30;
-        if (fs.f_blocks / 20 * unit > guard)
-            guard = fs.f_blocks / 20 * unit;
-    }
-    return fs.f_bavail * unit < guard;
+    const struct store_thread *writer = &store->writer;
+    uint64_t queued = atomic_load_explicit(&writer->queued_bytes, memory_order_relaxed);
+    uint64_t max = store->options.queue_bytes_max;
+    int sampled = atomic_load_explicit(&writer->sampled, memory_order_relaxed);
+    if (sampled == STORE_DISK_FULL || atomic_load_explicit(&writer->disk_full, memory_order_relaxed))
+        return STORE_DISK_FULL;
+    if (sampled == STORE_STOP || queued >= max - max / 8)
+        return STORE_STOP;
+    return sampled == STORE_SLOW || queued >= max / 2 ? STORE_SLOW : STORE_FINE;
+}
+
+/* One line for each change; STORE_SLOW refuses nothing and is none. */
+static void tell(struct store *store)
+{
+    struct store_thread *writer = &store->writer;
+    enum store_pressure now = store_pressure(store), before = writer->told;
+    if (now == STORE_SLOW)
+        now = STORE_FINE;
+    if (now == before)
+        return;
+    writer->told = now;
+    if (before == STORE_DISK_FULL || now == STORE_DISK_FULL)
+        logger_line(now == STORE_DISK_FULL ? LOGGER_ERROR : LOGGER_INFO,
+                    now == STORE_DISK_FULL ? "disk_full_began" : "disk_full_ended",
+                    logger_text("store", store->dir), logger_u64("free_bytes", writer->free_bytes));
+    if (before == STORE_STOP || now == STORE_STOP)
+        logger_line(now == STORE_STOP ? LOGGER_WARN : LOGGER_INFO,
+                    now == STORE_STOP ? "store_pressure_began" : "store_pressure_ended",
+                    logger_text("store", store->dir),
+                    logger_u64("queued_bytes", atomic_load(&writer->queued_bytes)));
 }
 
 /* Here and not on the reactor: the properties take RocksDB's mutex, statvfs may wait for a disk. */
@@ -103,26 +119,35 @@ static void sample(struct store *store)
     rocksdb_property_int(store->db, "rocksdb.is-write-stopped", &stopped);
     rocksdb_property_int(store->db, "rocksdb.actual-delayed-write-rate", &delayed);
     enum store_pressure level = STORE_FINE;
-    if (space_is_short(store))
+    if (store_space_is_short(store, &writer->free_bytes))
         level = STORE_DISK_FULL;
     else if (stopped)
         level = STORE_STOP;
     else if (delayed || store_families_each(store, family_is_slow, NULL))
         level = STORE_SLOW;
     atomic_store(&writer->sampled, (int)level);
+    tell(store);
 }
 
-enum store_pressure store_pressure(const struct store *store)
+void store_expect_month(struct store *store, uint32_t month)
 {
-    const struct store_thread *writer = &store->writer;
-    uint64_t queued = atomic_load_explicit(&writer->queued_bytes, memory_order_relaxed);
-    uint64_t max = store->options.queue_bytes_max;
-    int sampled = atomic_load_explicit(&writer->sampled, memory_order_relaxed);
-    if (sampled == STORE_DISK_FULL || atomic_load_explicit(&writer->disk_full, memory_order_relaxed))
-        return STORE_DISK_FULL;
-    if (sampled == STORE_STOP || queued >= max - max / 8)
-        return STORE_STOP;
-    return sampled == STORE_SLOW || queued >= max / 2 ? STORE_SLOW : STORE_FINE;
+    atomic_store_explicit(&store->writer.expected, month, memory_order_relaxed);
+}
+
+/* Without room for them: later; whatever else fails, the batch that needs the month will say. */
+static void make_expected(struct store *store)
+{
+    uint32_t month = atomic_load_explicit(&store->writer.expected, memory_order_relaxed);
+    char text[STORE_TEXT_LEN];
+    if (month == store->writer.made || store_pressure(store) == STORE_DISK_FULL)
+        return;
+    pthread_mutex_lock(&store->exclusive);
+    int err = store_families_ensure(store, month, text, sizeof text);
+    if (!err)
+        err = store_families_ensure(store, month + 1, text, sizeof text);
+    pthread_mutex_unlock(&store->exclusive);
+    if (!err)
+        store->writer.made = month;
 }
 
 /* Translates the batch for RocksDB; `exclusive` held. */
@@ -234,6 +259,8 @@ static void *thread_main(void *arg)
         sample(store);
         if (batch)
             err = write_batch(store, batch, text, sizeof text);
+        if (!err)
+            make_expected(store);
         pthread_mutex_lock(&writer->lock);
         if (batch && !err)
             batch_written(store, batch);

@@ -18,11 +18,12 @@ static const struct {
     {"history", "print messages that are there", command_history},
     {"import", "bring in conversations from JSON lines, as the people who wrote them", command_import},
     {"export", "write conversations out as JSON lines", command_export},
+    {"verify", "check a data folder, or a server: is all there, once, in order? --repair", command_verify},
 };
 
 static int help(FILE *to)
 {
-    fputs("usage: parley COMMAND [options]\n\n", to);
+    fputs("usage: parley COMMAND [options] | --help | --version\n\n", to);
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(commands); i++)
         fprintf(to, "  %-14s%s\n", commands[i].name, commands[i].help);
     fputs("\n`parley COMMAND --help` explains one. Ends with 0: done; 1: the server refused or was lost; 2: "
@@ -37,6 +38,10 @@ int main(int argc, char **argv)
     if (argc < 2)
         return help(stderr);
     char *dashes = (char[]){"--help"}, *of_one[] = {argv[0], NULL, dashes, NULL};
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("parley " PARLEY_VERSION);
+        return EXIT_SUCCESS;
+    }
     bool wants_help = strcmp(argv[1], "help") == 0;
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || (wants_help && argc == 2))
         return help(stdout);

@@ -1,6 +1,7 @@
 /* src/base/base.h: the few words that every room uses.
  *
  * Why: one assertion that stays on in release, one must-use mark, one 16-byte id.
+ * Thread: any.
  */
 #ifndef PARLEY_BASE_BASE_H
 #define PARLEY_BASE_BASE_H

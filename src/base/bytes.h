@@ -4,6 +4,7 @@
  * Shape:  little endian integers, LEB128 varints, bytes with a varint length. A cursor that once failed stays
  *         failed and answers zeros, so that callers check once, at the end.
  * Owner:  a cursor borrows its buffer; spans that it returns point into that buffer.
+ * Thread: any; a cursor belongs to one at a time.
  */
 #ifndef PARLEY_BASE_BYTES_H
 #define PARLEY_BASE_BYTES_H

@@ -10,7 +10,7 @@
 /* X(name, wire code, HTTP status, text) */
 #define PARLEY_ERRORS(X)                                                                                     \
     X(BAD_REQUEST, "bad_request", 400, "The request is not of the documented form.")                         \
-    X(BAD_JSON, "bad_json", 400, "The body is not valid JSON, nested too deep or has a key twice.")          \
+    X(BAD_JSON, "bad_json", 400, "That is not valid JSON.")                                                  \
     X(BAD_UTF8, "bad_utf8", 400, "A text is not valid UTF-8.")                                               \
     X(BAD_TOKEN, "bad_token", 401, "The bearer token is missing, malformed or not signed by this server.")   \
     X(TOKEN_EXPIRED, "token_expired", 401, "The bearer token is expired or not valid yet.")                  \

@@ -43,6 +43,8 @@ static int check_send(const struct command *c)
 int command_check_form(const struct command *c)
 {
     int rc = command_check_text(c->actor, 1, USER_ID_BYTES_MAX);
+    if (c->kind == COMMAND_RECEIPT)
+        return rc ? rc : c->read_seq || c->delivered_seq ? 0 : -PARLEY_ERR_BAD_REQUEST;
     if (rc == 0)
         rc = command_check_text(c->client_id, 1, CLIENT_ID_BYTES_MAX);
     if (rc == 0)
@@ -62,6 +64,7 @@ int command_check_form(const struct command *c)
     case COMMAND_SEND:
         return check_send(c);
     case COMMAND_FENCE:
+    case COMMAND_RECEIPT:
         return 0;
     case COMMAND_PROFILE:
         return command_check_text(c->display_name, 0, DISPLAY_NAME_BYTES_MAX);

@@ -7,7 +7,7 @@
 #include "src/base/utf8.h"
 #include "src/machine/member.h"
 
-enum { CONVERSATION_VERSION = 1 };
+enum { CONVERSATION_VERSION = 2, VERSION_WITHOUT_SENDERS = 1 };
 
 int conversation_create(const struct id16 *id, const struct dedup_options *options, struct conversation **out)
 {
@@ -97,6 +97,11 @@ void conversation_encode(const struct conversation *c, struct bytes_writer *w)
     put_counts(w, &c->applied);
     bytes_put_u64(w, c->open_chunk_id);
     dedup_put_bounds(&c->dedup, w);
+    bytes_put_varint(w, c->sender_count);
+    for (uint32_t i = 0; i < c->sender_count; i++) {
+        bytes_put_u64(w, c->senders[i].tag);
+        bytes_put_varint(w, c->senders[i].seq);
+    }
 }
 
 static void set_texts(struct conversation *c, struct span title, struct span creator)
@@ -109,9 +114,26 @@ static void set_texts(struct conversation *c, struct span title, struct span cre
     c->creator_len = (uint8_t)creator.len;
 }
 
+/* Newest first, each once. */
+static void get_senders(struct conversation *c, struct bytes_reader *r)
+{
+    uint64_t count = bytes_get_varint(r), above = c->applied.last_seq + 1;
+    if (count > CONVERSATION_SENDERS_MAX)
+        r->failed = true;
+    for (; !r->failed && c->sender_count < count; c->sender_count++) {
+        struct conversation_sender *s = &c->senders[c->sender_count];
+        s->tag = bytes_get_u64(r);
+        s->seq = bytes_get_varint(r);
+        if (s->tag == 0 || s->seq == 0 || s->seq >= above)
+            r->failed = true;
+        above = s->seq;
+    }
+}
+
 static int decode_fields(struct conversation *c, struct bytes_reader *r)
 {
-    if (bytes_get_u8(r) != CONVERSATION_VERSION)
+    unsigned version = bytes_get_u8(r);
+    if (version != CONVERSATION_VERSION && version != VERSION_WITHOUT_SENDERS)
         r->failed = true;
     c->position = bytes_get_u64(r);
     c->type = bytes_get_u8(r);
@@ -127,6 +149,8 @@ static int decode_fields(struct conversation *c, struct bytes_reader *r)
     c->applied = c->ahead = get_counts(r);
     c->open_chunk_id = bytes_get_u64(r);
     int rc = dedup_get_bounds(&c->dedup, r);
+    if (version != VERSION_WITHOUT_SENDERS)
+        get_senders(c, r);
     if (rc == 0 &&
         (!bytes_reader_done(r) || c->created_id == 0 || c->open_chunk_id > c->applied.last_message_id))
         rc = -PARLEY_ERR_CORRUPT;
@@ -178,14 +202,6 @@ int conversation_give_tail(struct conversation *c, struct span row)
     }
     c->chunks[c->chunk_count++] = chunk;
     return 0;
-}
-
-struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id)
-{
-    for (uint32_t i = 0; i < c->chunk_count; i++)
-        if (c->chunks[i]->first_id == first_id)
-            return c->chunks[i];
-    return NULL;
 }
 
 uint64_t conversation_kept_from(const struct conversation *c)
@@ -255,6 +271,7 @@ static void fold(struct conversation_counts *n, const struct event *e)
     case EVENT_TICK:
     case EVENT_PROFILE:
     case EVENT_FENCED:
+    case EVENT_RECEIPT:
     case EVENT_KIND_END:
         break;
     }
@@ -276,6 +293,31 @@ static struct dedup_entry entry_of(const struct event *e)
                                 .id = e->id,
                                 .seq = e->seq,
                                 .kind = (uint8_t)e->kind};
+}
+
+/* Moves him to the front; the last falls off. */
+static void note_sender(struct conversation *c, uint64_t tag, uint64_t seq)
+{
+    uint32_t at = 0;
+    if (tag == 0) /* an event of version 1 */
+        return;
+    while (at < c->sender_count && c->senders[at].tag != tag)
+        at++;
+    if (at == c->sender_count && c->sender_count < CONVERSATION_SENDERS_MAX)
+        c->sender_count++;
+    else if (at == c->sender_count)
+        at--;
+    memmove(&c->senders[1], &c->senders[0], at * sizeof c->senders[0]);
+    c->senders[0] = (struct conversation_sender){tag, seq};
+}
+
+uint64_t conversation_sent_by(const struct conversation *c, const struct id16 *user)
+{
+    uint64_t tag = event_sender_tag(user);
+    for (uint32_t i = 0; i < c->sender_count; i++)
+        if (c->senders[i].tag == tag)
+            return c->senders[i].seq;
+    return 0;
 }
 
 int conversation_reserve(struct conversation *c)
@@ -313,10 +355,20 @@ static int chunk_for(struct conversation *c, const struct message *m, struct chu
     return rc;
 }
 
+/* What does not is damage: of the log, or of the row that the object came from. */
+static bool follows(const struct conversation_counts *n, const struct event *e)
+{
+    if (e->kind == EVENT_CREATED)
+        return !n->exists;
+    return n->exists && e->id > n->last_event_id && (e->kind != EVENT_MESSAGE || e->seq == n->last_seq + 1);
+}
+
 int conversation_apply(struct conversation *c, const struct event *e, uint64_t position)
 {
     if (c->position >= position)
         return 0;
+    if (!follows(&c->applied, e))
+        return -PARLEY_ERR_CORRUPT;
     struct message m;
     struct chunk *made = NULL, *chunk = NULL;
     int rc = 0;
@@ -339,6 +391,7 @@ int conversation_apply(struct conversation *c, const struct event *e, uint64_t p
     if (chunk) {
         rc = chunk_append(chunk, &m);
         parley_assert(rc == 0);
+        note_sender(c, e->sender_tag, e->seq);
     }
     if (e->kind == EVENT_CREATED)
         set_identity(c, e);

@@ -14,7 +14,17 @@
 #include "src/machine/chunk.h"
 #include "src/machine/dedup.h"
 
-enum { CONVERSATION_ROW_BYTES_MAX = 512 };
+enum {
+    CONVERSATION_ROW_BYTES_MAX = 1024,
+    CONVERSATION_SENDERS_MAX =
+        8 /* a direct one and most of a group's talk: their own messages are never unread */
+};
+
+/* Who sent lately, and his last message: what he has sent he has read. */
+struct conversation_sender {
+    uint64_t tag; /* event_sender_tag of his hash */
+    uint64_t seq;
+};
 
 struct conversation_counts {
     bool exists;
@@ -32,6 +42,8 @@ struct conversation {
     uint64_t position;       /* the last event that `applied` contains; log positions begin at 1 */
     uint64_t ahead_position; /* the last event that `ahead` contains, when above `position` */
     struct conversation_counts applied, ahead;
+    struct conversation_sender senders[CONVERSATION_SENDERS_MAX]; /* applied; newest first */
+    uint32_t sender_count;
     uint64_t open_chunk_id; /* first id of the newest chunk, in memory or not; 0: no message yet */
     struct chunk **chunks;  /* oldest first; the newest takes messages */
     uint32_t chunk_count, chunk_max;
@@ -49,8 +61,6 @@ void conversation_encode(const struct conversation *c, struct bytes_writer *w);
 
 /* The row of the chunk open_chunk_id, so that later messages continue it. Before any is applied. */
 PARLEY_MUST_USE int conversation_give_tail(struct conversation *c, struct span row);
-/* The chunk in memory that begins with the id, or NULL: how a finished write-back finds what it wrote. */
-struct chunk *conversation_chunk(const struct conversation *c, uint64_t first_id);
 /* Frees the oldest chunks that the store has whole, but not the newest `keep`. */
 void conversation_forget_stored(struct conversation *c, uint32_t keep);
 /* The messages in memory are those from this id on; 0: all there are. UINT64_MAX: none of those there are. */
@@ -58,6 +68,8 @@ uint64_t conversation_kept_from(const struct conversation *c);
 /* Memory that it takes, about. */
 size_t conversation_bytes(const struct conversation *c);
 
+/* The seq of the last message of a user who sent lately; 0: not one of those. */
+uint64_t conversation_sent_by(const struct conversation *c, const struct id16 *user);
 struct span conversation_title(const struct conversation *c);
 struct span conversation_creator(const struct conversation *c);
 bool conversation_under_way(const struct conversation *c);

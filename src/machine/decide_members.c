@@ -158,3 +158,29 @@ void decide_change(struct turn *t)
     if (turn_stage(t))
         turn_conclude(t);
 }
+
+void decide_receipt(struct turn *t)
+{
+    const struct command *c = t->cmd;
+    const struct member *m = NULL;
+    uint64_t last = t->conv->ahead.last_seq, read = c->read_seq;
+    if (!turn_find_member(t, &c->actor_hash, &m))
+        return;
+    if (turn_role(m) == 0 || read > last || c->delivered_seq > last) {
+        turn_refuse(t, turn_role(m) ? -PARLEY_ERR_BAD_REQUEST : -PARLEY_ERR_NOT_MEMBER);
+        return;
+    }
+    uint64_t delivered = c->delivered_seq > read ? c->delivered_seq : read; /* who has read it has it */
+    if (read <= m->read_seq && delivered <= m->delivered_seq) {
+        turn_answer_first(t, 0, 0, conversation_basis(t->conv));
+        return;
+    }
+    struct event *e = turn_event(t, EVENT_RECEIPT);
+    e->target = c->actor;
+    e->target_hash = c->actor_hash;
+    e->page = page_number(&c->actor_hash, t->conv->ahead.page_count);
+    e->read_seq = read > m->read_seq ? read : m->read_seq;
+    e->delivered_seq = delivered > m->delivered_seq ? delivered : m->delivered_seq;
+    if (turn_stage(t))
+        turn_conclude(t);
+}

@@ -20,6 +20,7 @@ void decide_send(struct turn *t)
         return;
     }
     struct event *e = turn_event(t, EVENT_MESSAGE);
+    e->sender_tag = event_sender_tag(&c->actor_hash);
     e->seq = t->conv->ahead.last_seq + 1;
     e->created_at_ms = c->created_at_ms;
     e->device = c->device;

@@ -248,6 +248,16 @@ static void put_entry(struct bytes_writer *w, const struct dedup_entry *e)
     bytes_put_u8(w, e->kind);
 }
 
+struct dedup_entry dedup_get_entry(struct bytes_reader *r)
+{
+    struct dedup_entry e = {.fingerprint = bytes_get_id16(r)};
+    e.payload_hash = bytes_get_u64(r);
+    e.id = bytes_get_u64(r);
+    e.seq = bytes_get_u64(r);
+    e.kind = bytes_get_u8(r);
+    return e;
+}
+
 static int find_in_row(const struct dedup_given *given, const struct id16 *fingerprint,
                        struct dedup_entry *found)
 {
@@ -255,11 +265,7 @@ static int find_in_row(const struct dedup_given *given, const struct id16 *finge
         return -PARLEY_ERR_CORRUPT;
     struct bytes_reader r = bytes_reader_of(given->row.data, given->row.len);
     while (!bytes_reader_done(&r)) {
-        struct dedup_entry e = {.fingerprint = bytes_get_id16(&r)};
-        e.payload_hash = bytes_get_u64(&r);
-        e.id = bytes_get_u64(&r);
-        e.seq = bytes_get_u64(&r);
-        e.kind = bytes_get_u8(&r);
+        struct dedup_entry e = dedup_get_entry(&r);
         if (e.id < given->first_id)
             return -PARLEY_ERR_CORRUPT;
         if (memcmp(&e.fingerprint, fingerprint, sizeof e.fingerprint) == 0) {
@@ -277,7 +283,7 @@ static int confirm(const struct dedup *d, uint64_t ordinal, const struct id16 *f
 {
     if (ordinal >= d->tail_from) {
         const struct dedup_entry *e = entry_at(d, ordinal);
-        if (memcmp(&e->fingerprint, fingerprint, sizeof *fingerprint))
+        if (memcmp(&e->fingerprint, fingerprint, sizeof *fingerprint) != 0)
             return DEDUP_NEW;
         *found = *e;
         return DEDUP_FOUND;

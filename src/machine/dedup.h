@@ -77,6 +77,9 @@ PARLEY_MUST_USE int dedup_find(const struct dedup *d, const struct id16 *fingerp
                                const struct dedup_given *given, uint32_t given_count,
                                struct dedup_entry *found, uint64_t *need_first_id);
 
+/* The next entry of a row; fails the reader. */
+struct dedup_entry dedup_get_entry(struct bytes_reader *r);
+
 /* Room for one more, so that dedup_add cannot fail. */
 PARLEY_MUST_USE int dedup_reserve(struct dedup *d);
 /* A decided entry: it is found from now on. */

@@ -6,7 +6,7 @@
 #include "src/base/utf8.h"
 #include "src/machine/member.h"
 
-enum { EVENT_VERSION = 1, FIXED_BYTES_MAX = 256 };
+enum { EVENT_VERSION = 2, EVENT_VERSION_FIRST = 1, FIXED_BYTES_MAX = 256 };
 
 bool event_body_is_text(struct span content_type)
 {
@@ -27,7 +27,7 @@ static bool has_conversation(enum event_kind kind)
 
 static bool has_command(enum event_kind kind)
 {
-    return kind != EVENT_TICK && kind != EVENT_SPLIT;
+    return kind != EVENT_TICK && kind != EVENT_SPLIT && kind != EVENT_RECEIPT;
 }
 
 static void put_members(struct bytes_writer *w, const struct event *e)
@@ -46,8 +46,18 @@ static void put_target(struct bytes_writer *w, const struct event *e)
     bytes_put_u8(w, (uint8_t)e->former);
 }
 
+static void put_receipt(struct bytes_writer *w, const struct event *e)
+{
+    bytes_put_span(w, e->target);
+    bytes_put_id16(w, &e->target_hash);
+    bytes_put_varint(w, e->page);
+    bytes_put_varint(w, e->read_seq);
+    bytes_put_varint(w, e->delivered_seq);
+}
+
 static void put_message(struct bytes_writer *w, const struct event *e)
 {
+    bytes_put_u64(w, e->sender_tag);
     bytes_put_varint(w, e->seq);
     bytes_put_varint(w, e->created_at_ms);
     bytes_put_span(w, e->device);
@@ -81,6 +91,9 @@ static void put_fields(struct bytes_writer *w, const struct event *e)
     case EVENT_PROFILE:
         bytes_put_id16(w, &e->target_hash);
         bytes_put_span(w, e->display_name);
+        break;
+    case EVENT_RECEIPT:
+        put_receipt(w, e);
         break;
     case EVENT_FENCED: /* the command's head says all */
     case EVENT_KIND_END:
@@ -137,9 +150,9 @@ static void get_members(struct bytes_reader *r, struct event *e)
     e->members = bytes_get_span(r);
     struct bytes_reader list = bytes_reader_of(e->members.data, e->members.len);
     uint32_t least = e->kind == EVENT_SPLIT ? 1 : 0, most = e->kind == EVENT_SPLIT ? MEMBER_INTERVALS_MAX : 0;
-    for (uint32_t i = 0; i < e->member_count; i++) {
+    for (uint32_t i = 0; i < e->member_count && !r->failed; i++) {
         struct member_view m = member_get(&list);
-        if (m.interval_count < least || m.interval_count > most)
+        if (list.failed || m.interval_count < least || m.interval_count > most)
             r->failed = true;
     }
     if (!bytes_reader_done(&list))
@@ -155,8 +168,20 @@ static void get_target(struct bytes_reader *r, struct event *e)
     e->former = (enum member_role)get_count(r, e->kind == EVENT_ADDED ? 0 : ROLE_READ_ONLY, ROLE_OWNER);
 }
 
-static void get_message(struct bytes_reader *r, struct event *e)
+static void get_receipt(struct bytes_reader *r, struct event *e)
 {
+    e->target = get_text(r, 1, USER_ID_BYTES_MAX);
+    e->target_hash = bytes_get_id16(r);
+    e->page = get_count(r, 0, PAGE_COUNT_MAX - 1);
+    e->read_seq = bytes_get_varint(r);
+    e->delivered_seq = bytes_get_varint(r);
+    if (e->delivered_seq == 0 || e->read_seq > e->delivered_seq)
+        r->failed = true;
+}
+
+static void get_message(struct bytes_reader *r, unsigned version, struct event *e)
+{
+    e->sender_tag = version == EVENT_VERSION_FIRST ? 0 : bytes_get_u64(r);
     e->seq = bytes_get_varint(r);
     e->created_at_ms = bytes_get_varint(r);
     e->device = get_text(r, 0, DEVICE_ID_BYTES_MAX);
@@ -167,7 +192,7 @@ static void get_message(struct bytes_reader *r, struct event *e)
         r->failed = true;
 }
 
-static void get_fields(struct bytes_reader *r, struct event *e)
+static void get_fields(struct bytes_reader *r, unsigned version, struct event *e)
 {
     switch (e->kind) {
     case EVENT_TICK:
@@ -190,11 +215,14 @@ static void get_fields(struct bytes_reader *r, struct event *e)
             r->failed = true;
         break;
     case EVENT_MESSAGE:
-        get_message(r, e);
+        get_message(r, version, e);
         break;
     case EVENT_PROFILE:
         e->target_hash = bytes_get_id16(r);
         e->display_name = get_text(r, 0, DISPLAY_NAME_BYTES_MAX);
+        break;
+    case EVENT_RECEIPT:
+        get_receipt(r, e);
         break;
     case EVENT_FENCED:
     case EVENT_KIND_END:
@@ -205,7 +233,8 @@ static void get_fields(struct bytes_reader *r, struct event *e)
 int event_decode(struct bytes_reader *r, struct event *e)
 {
     *e = (struct event){.kind = (enum event_kind)get_enum(r, EVENT_KIND_END - 1)};
-    if (bytes_get_u8(r) != EVENT_VERSION)
+    unsigned version = bytes_get_u8(r);
+    if (version < EVENT_VERSION_FIRST || version > EVENT_VERSION)
         r->failed = true;
     if (r->failed)
         return -PARLEY_ERR_CORRUPT;
@@ -219,6 +248,6 @@ int event_decode(struct bytes_reader *r, struct event *e)
         e->fingerprint = bytes_get_id16(r);
         e->payload_hash = bytes_get_u64(r);
     }
-    get_fields(r, e);
+    get_fields(r, version, e);
     return r->failed || e->id == 0 ? -PARLEY_ERR_CORRUPT : 0;
 }

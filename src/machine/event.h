@@ -5,6 +5,7 @@
  * version, then the kind's fields in the order in which event.c puts them. A record is one or more events one
  * behind the other. Owner:  decoded spans point into the decoded buffer. Errors: event_decode:
  * -PARLEY_ERR_CORRUPT. It checks every length, range and text.
+ * Thread: any.
  */
 #ifndef PARLEY_MACHINE_EVENT_H
 #define PARLEY_MACHINE_EVENT_H
@@ -34,6 +35,7 @@ enum event_kind {
     EVENT_MESSAGE,
     EVENT_PROFILE,
     EVENT_FENCED, /* whatever the actor sends under this client id will be refused */
+    EVENT_RECEIPT, /* how far a member has read, and has been delivered; no retry can change it, so it has no client id */
     EVENT_KIND_END
 };
 
@@ -55,21 +57,33 @@ struct event {
     uint32_t page_count;
     struct span members; /* CREATED, SPLIT: encoded, see member.h */
     uint32_t member_count;
-    /* ADDED, REMOVED, ROLE */
+    /* ADDED, REMOVED, ROLE, RECEIPT */
     struct span target;
     struct id16 target_hash; /* PROFILE too: of the user whose profile it is */
     uint32_t page;           /* the target's, by the page_count of that moment */
     enum member_role role;
     enum member_role former; /* his role before; 0 in an ADDED: never was a member */
+    /* RECEIPT: what the member has from now on */
+    uint64_t read_seq, delivered_seq;
     /* SPLIT */
     uint32_t from_page, to_page;
     /* MESSAGE */
+    uint64_t sender_tag; /* of the actor's hash; 0 in events of version 1 */
     uint64_t seq;
     uint64_t created_at_ms; /* original time given by a service, else 0 */
     struct span device, content_type, body;
     /* PROFILE */
     struct span display_name;
 };
+
+/* What stands for a user where the whole hash is too long; never 0. */
+static inline uint64_t event_sender_tag(const struct id16 *user)
+{
+    uint64_t tag;
+    memcpy(&tag, user->bytes, sizeof tag);
+    tag = le64toh(tag);
+    return tag ? tag : 1;
+}
 
 /* Never less than what event_encode writes. */
 size_t event_len_max(const struct event *event);

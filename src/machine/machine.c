@@ -54,7 +54,7 @@ static void decide_in_conversation(struct turn *t)
         return;
     }
     parley_assert(same_id(&t->conv->id, &t->cmd->conversation));
-    if (decided_before(t))
+    if (t->cmd->kind != COMMAND_RECEIPT && decided_before(t))
         return;
     if (t->cmd->kind != COMMAND_CREATE && !t->conv->ahead.exists) {
         turn_refuse(t, -PARLEY_ERR_NOT_FOUND);
@@ -76,6 +76,9 @@ static void decide_in_conversation(struct turn *t)
         break;
     case COMMAND_FENCE:
         decide_fence(t);
+        break;
+    case COMMAND_RECEIPT:
+        decide_receipt(t);
         break;
     case COMMAND_PROFILE:
         break;

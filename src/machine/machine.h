@@ -20,6 +20,8 @@
 
 enum {
     MACHINE_FANOUT_PAGES_MAX = 8, /* up to this many pages every event's effect needs all: who hears of it */
+    /* From here on a conversation is large: who is connected while it grows follows it before events carry none. */
+    MACHINE_LARGE_PAGES = MACHINE_FANOUT_PAGES_MAX / 2 + 1,
     MACHINE_KEYS_MAX = 16,
     MACHINE_EVENTS_MAX = 2,
     MACHINE_PAGES_MAX = 4 /* that one record touches */
@@ -32,7 +34,8 @@ enum command_kind {
     COMMAND_ROLE,
     COMMAND_SEND,
     COMMAND_PROFILE,
-    COMMAND_FENCE /* `client_id` of a send whose fate the actor wants to know: its id and seq, else it is fenced (seq 0) */
+    COMMAND_FENCE, /* `client_id` of a send whose fate the actor wants to know: its id and seq, else it is fenced (seq 0) */
+    COMMAND_RECEIPT /* monotonic, so it needs no client id; what says nothing new is a duplicate with id 0 */
 };
 
 struct command_member {
@@ -62,6 +65,8 @@ struct command {
     uint64_t created_at_ms; /* 0: now; else only with a service token */
     /* PROFILE */
     struct span display_name;
+    /* RECEIPT; 0: nothing to say */
+    uint64_t read_seq, delivered_seq;
 };
 
 struct hasher {
@@ -130,6 +135,9 @@ struct verdict {
 struct id16 conversation_id_direct(const struct hasher *hasher, struct span user, struct span other);
 struct id16 conversation_id_group(const struct hasher *hasher, enum conversation_type type,
                                   struct span creator, struct span client_id);
+
+/* What dedup knows a command by. */
+struct id16 machine_fingerprint(const struct hasher *hasher, struct span actor, struct span client_id);
 
 /* Which objects the decision needs; without a conversation: that one first. Returns how many, at most
  * MACHINE_KEYS_MAX. */

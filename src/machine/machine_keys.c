@@ -49,7 +49,7 @@ uint32_t machine_needs(const struct command *c, const struct conversation *conv,
     want(&l, OBJECT_PAGE, &c->conversation, page_number(&c->actor_hash, n->page_count));
     if (n->page_count <= MACHINE_FANOUT_PAGES_MAX)
         want_pages(&l, &c->conversation, n->page_count);
-    if (c->kind == COMMAND_SEND || c->kind == COMMAND_FENCE)
+    if (c->kind == COMMAND_SEND || c->kind == COMMAND_FENCE || c->kind == COMMAND_RECEIPT)
         return l.count;
     want(&l, OBJECT_PAGE, &c->conversation, page_number(&c->target_hash, n->page_count));
     if (c->kind == COMMAND_ADD && turn_split_due(n)) {
@@ -69,7 +69,8 @@ uint32_t machine_touches(const struct event *e, struct machine_key keys[MACHINE_
     want(&l, OBJECT_CONVERSATION, &e->conversation, 0);
     if (e->kind == EVENT_CREATED)
         want_pages(&l, &e->conversation, e->page_count);
-    if (e->kind == EVENT_ADDED || e->kind == EVENT_REMOVED || e->kind == EVENT_ROLE)
+    if (e->kind == EVENT_ADDED || e->kind == EVENT_REMOVED || e->kind == EVENT_ROLE ||
+        e->kind == EVENT_RECEIPT)
         want(&l, OBJECT_PAGE, &e->conversation, e->page);
     if (e->kind == EVENT_SPLIT) {
         want(&l, OBJECT_PAGE, &e->conversation, e->from_page);

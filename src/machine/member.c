@@ -83,8 +83,11 @@ int member_copy(struct member *m, const struct member *from)
 
 int member_of_view(struct member *m, const struct member_view *view)
 {
-    struct member made = {
-        .hash = view->hash, .role = (uint8_t)view->role, .user_len = (uint8_t)view->user.len};
+    struct member made = {.hash = view->hash,
+                          .role = (uint8_t)view->role,
+                          .user_len = (uint8_t)view->user.len,
+                          .read_seq = view->read_seq,
+                          .delivered_seq = view->delivered_seq};
     parley_assert(view->user.len <= sizeof made.user);
     if (view->user.len)
         memcpy(made.user, view->user.data, view->user.len);
@@ -118,14 +121,19 @@ void member_put_new(struct bytes_writer *w, const struct id16 *hash, enum member
 
 void member_put(struct bytes_writer *w, const struct member *m)
 {
+    bool has_seqs = m->delivered_seq > 0;
     bytes_put_id16(w, &m->hash);
-    bytes_put_u8(w, m->role);
+    bytes_put_u8(w, (uint8_t)(has_seqs ? m->role | MEMBER_HAS_SEQS : m->role));
     bytes_put_span(w, member_user(m));
     bytes_put_varint(w, m->interval_count);
     const struct member_interval *spans = member_intervals(m);
     for (uint32_t i = 0; i < m->interval_count; i++) {
         bytes_put_u64(w, spans[i].joined);
         bytes_put_u64(w, spans[i].left);
+    }
+    if (has_seqs) {
+        bytes_put_varint(w, m->read_seq);
+        bytes_put_varint(w, m->delivered_seq);
     }
 }
 
@@ -146,13 +154,19 @@ static bool intervals_sound(struct span encoded, uint32_t count)
 struct member_view member_get(struct bytes_reader *r)
 {
     struct member_view m = {.hash = bytes_get_id16(r)};
-    unsigned role = bytes_get_u8(r);
+    unsigned first = bytes_get_u8(r), role = first & ~(unsigned)MEMBER_HAS_SEQS;
     m.user = bytes_get_span(r);
     uint64_t count = bytes_get_varint(r);
     if (role < ROLE_READ_ONLY || role > ROLE_OWNER || m.user.len < 1 || m.user.len > USER_ID_BYTES_MAX ||
         count > MEMBER_INTERVALS_MAX || !utf8_valid(m.user))
         r->failed = true;
     m.intervals = bytes_get_raw(r, (size_t)count * 16);
+    if (first & MEMBER_HAS_SEQS) {
+        m.read_seq = bytes_get_varint(r);
+        m.delivered_seq = bytes_get_varint(r);
+        if (m.delivered_seq == 0 || m.read_seq > m.delivered_seq)
+            r->failed = true;
+    }
     if (r->failed || !intervals_sound(m.intervals, (uint32_t)count)) {
         r->failed = true;
         return (struct member_view){0};

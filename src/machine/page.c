@@ -181,6 +181,10 @@ static int fold_one(struct page_members *m, const struct event *e)
     struct member *had = (struct member *)page_find(m, &e->target_hash);
     if (had && e->kind == EVENT_ROLE)
         had->role = (uint8_t)e->role;
+    if (had && e->kind == EVENT_RECEIPT) {
+        had->read_seq = e->read_seq;
+        had->delivered_seq = e->delivered_seq;
+    }
     if (had && e->kind == EVENT_REMOVED && member_active(had))
         member_leave(had, e->id);
     return 0;

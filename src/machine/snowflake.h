@@ -2,6 +2,7 @@
  *
  * Why:    ids of a shard rise strictly, over restarts and clocks that step back; everything that pages or
  * catches up orders by them. ms = max(last id, last announcement, now); a full counter advances it.
+ * Thread: its shard's reactor; what only reads an id: any.
  */
 #ifndef PARLEY_MACHINE_SNOWFLAKE_H
 #define PARLEY_MACHINE_SNOWFLAKE_H

@@ -37,13 +37,18 @@ struct id16 conversation_id_group(const struct hasher *h, enum conversation_type
     return hash_of(h, &w);
 }
 
-void turn_hash_fingerprint(struct turn *t)
+struct id16 machine_fingerprint(const struct hasher *hasher, struct span actor, struct span client_id)
 {
     uint8_t buf[USER_ID_BYTES_MAX + CLIENT_ID_BYTES_MAX + 16];
     struct bytes_writer w = bytes_writer_of(buf, sizeof buf);
-    bytes_put_span(&w, t->cmd->actor);
-    bytes_put_span(&w, t->cmd->client_id);
-    t->fingerprint = hash_of(&t->ctx->hasher, &w);
+    bytes_put_span(&w, actor);
+    bytes_put_span(&w, client_id);
+    return hash_of(hasher, &w);
+}
+
+void turn_hash_fingerprint(struct turn *t)
+{
+    t->fingerprint = machine_fingerprint(&t->ctx->hasher, t->cmd->actor, t->cmd->client_id);
 }
 
 void turn_hash_payload(struct turn *t)
@@ -169,7 +174,7 @@ struct event *turn_event(struct turn *t, enum event_kind kind)
                         .id = snowflake_next(t->ctx->ids, t->ctx->now_ms),
                         .time_ms = t->ctx->now_ms,
                         .conversation = t->cmd->conversation};
-    if (kind != EVENT_SPLIT) { /* a split follows from another event, no command asked for it */
+    if (kind != EVENT_SPLIT && kind != EVENT_RECEIPT) { /* these have no client id: nobody retries them */
         e->actor = t->cmd->actor;
         e->client_id = t->cmd->client_id;
         e->fingerprint = t->fingerprint;

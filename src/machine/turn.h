@@ -4,6 +4,7 @@
  * Shape:  machine_decide -> decide_KIND(turn): ends in turn_refuse, turn_answer_first, turn_need or turn_conclude.
  *         Helpers that can end it return false then: the caller returns.
  * Thread: the shard's reactor.
+ * Errors: a command of a wrong form: what the client is told; helpers that answer false: the turn has ended.
  * Owner:  the turn borrows everything; what the verdict owns is freed by verdict_clear.
  */
 #ifndef PARLEY_MACHINE_TURN_H
@@ -67,6 +68,7 @@ void decide_add(struct turn *t);
 void decide_change(struct turn *t);
 void decide_send(struct turn *t);
 void decide_fence(struct turn *t);
+void decide_receipt(struct turn *t);
 void decide_profile(struct turn *t);
 
 #endif

@@ -2,6 +2,7 @@
 #include "src/reactor/peer_table.h"
 #include "src/reactor/reactor.h"
 #include "src/base/error.h"
+#include "src/base/logger.h"
 #include "src/base/memory.h"
 
 #include <arpa/inet.h>
@@ -18,6 +19,7 @@ enum {
     LISTENER_MAGIC = 0x4c495354,
     ACCEPT_COUNT_MAX = 64, /* a turn: a storm of connections must not starve those that are there */
     PAUSE_MS = 100,
+    TELL_EVERY_MS = 10000,
     BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     /* Of a connection, beside what is under way: else the kernel keeps megabytes for each reader who stalls. */
     UNSENT_BYTES_MAX = 128 << 10
@@ -33,6 +35,7 @@ struct listener {
     struct wheel_timer pause;
     struct peer_table *peers;
     struct listener_counters counters;
+    uint64_t told_ms; /* of refusals, in the log; 0: never */
 };
 
 /* Freed when its socket is closed. */
@@ -108,6 +111,20 @@ fail:
     return err;
 }
 
+/* A storm of refusals is one line in a while, with what was refused so far. */
+static void tell_refusal(struct listener *listener, const char *limit)
+{
+    const struct listener_counters *c = &listener->counters;
+    uint64_t now_ms = reactor_now_ms(listener->options.reactor);
+    if (listener->told_ms && now_ms - listener->told_ms < TELL_EVERY_MS)
+        return;
+    listener->told_ms = now_ms;
+    logger_line(LOGGER_WARN, "connections_refused", logger_text("limit", limit),
+                logger_u64("open", listener->connection_count), logger_u64("refused_all", c->refused_cap),
+                logger_u64("refused_address", c->refused_peer),
+                logger_u64("refused_files", c->refused_files));
+}
+
 /* The reserve descriptor takes one client out of the queue, so that he sees a closed connection and not a
  * silent one; then accepting rests, because epoll would report the queue again at once. */
 static void rest(struct listener *listener, int listen_fd)
@@ -122,6 +139,7 @@ static void rest(struct listener *listener, int listen_fd)
     }
     listener->reserve_fd = open_reserve();
     listener->counters.pauses++;
+    tell_refusal(listener, "files");
     h2o_socket_read_stop(listener->socket);
     struct reactor *reactor = listener->options.reactor;
     timer_wheel_add(reactor_timers(reactor), &listener->pause, reactor_now_ms(reactor) + PAUSE_MS);
@@ -143,6 +161,7 @@ static struct connection *admit(struct listener *listener, const struct sockaddr
     const struct listener_options *o = &listener->options;
     if (listener->connection_count >= o->connection_count_max) {
         listener->counters.refused_cap++;
+        tell_refusal(listener, "all");
         return NULL;
     }
     struct connection *connection = memory_alloc(sizeof *connection);
@@ -154,6 +173,7 @@ static struct connection *admit(struct listener *listener, const struct sockaddr
     if (!peer_table_take(listener->peers, connection->peer,
                          o->peer_connection_count_max ? o->peer_connection_count_max : UINT32_MAX)) {
         listener->counters.refused_peer++;
+        tell_refusal(listener, "address");
         memory_free(connection);
         return NULL;
     }
@@ -162,12 +182,25 @@ static struct connection *admit(struct listener *listener, const struct sockaddr
     return connection;
 }
 
+/* What he has sent already is read: closed with it unread, the connection would be reset and the words lost. A client who
+ * sends more right now may still see a reset; to wait for him would be to let him in. */
+static void turn_away(const struct listener *listener, int fd)
+{
+    uint8_t forgotten[4096];
+    const struct span words = listener->options.refusal;
+    if (words.len)
+        (void)!send(fd, words.data, words.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    (void)!recv(fd, forgotten, sizeof forgotten, MSG_DONTWAIT);
+    close(fd);
+}
+
 static void take(struct listener *listener, int fd, const struct sockaddr *peer)
 {
     static const int on = 1;
     struct connection *connection = admit(listener, peer);
     if (!connection) {
-        close(fd);
+        turn_away(listener, fd);
         return;
     }
     /* Frames are batched by us; the kernel need not wait for more. A failure costs latency only. */

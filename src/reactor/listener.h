@@ -2,7 +2,7 @@
  *
  * Why:    each reactor listens by itself (SO_REUSEPORT), so that a connection is born where it will live; and
  *         a process out of file descriptors must not spin, nor leave clients hanging, nor one address take every place.
- * Shape:  kernel's queue -> accept (a few a turn) -> on_connection, or closed at once and counted
+ * Shape:  kernel's queue -> accept (a few a turn) -> on_connection, or told so, closed at once and counted
  * Thread: the reactor's own.
  * Errors: 0 or a negative enum parley_err; on error nothing has changed.
  */
@@ -23,6 +23,8 @@ struct listener_options {
     uint32_t connection_count_max;
     uint32_t
         peer_connection_count_max; /* of one address, see peer_table.h; 0: no other cap than that of all */
+    struct span
+        refusal; /* borrowed: what a connection beyond the caps is told; as much as the kernel takes at once */
     void *owner;
     /* Owns: takes the socket and closes it. Its on_close is the listener's: so connections are counted. `peer` is
      * borrowed. */

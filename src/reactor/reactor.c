@@ -36,7 +36,8 @@ _Static_assert(_Alignof(struct reactor_completion) > 1, "the low bit is free");
 struct reactor {
     uint32_t magic;
     struct reactor_options options;
-    pthread_t thread;
+    pthread_t launched; /* its creator's */
+    pthread_t thread;   /* its own, for checks: the same */
     bool started, ring_ready, pinned;
     sem_t ready;
     int start_err; /* written by the thread before `ready`, read after */
@@ -53,20 +54,6 @@ struct reactor {
     struct reactor_ring_client clients[REACTOR_RING_CLIENT_COUNT_MAX];
     _Atomic uint64_t turns, sleeps, completions, timers_fired, ring_refusals;
 };
-
-/* jemalloc's control, when it is linked. One arena a reactor: no lock and no false sharing between cores. */
-extern int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len)
-    __attribute__((weak));
-
-static void use_own_arena(void)
-{
-    unsigned arena;
-    size_t len = sizeof arena;
-    if (!mallctl || mallctl("arenas.create", &arena, &len, NULL, 0) != 0)
-        return;
-    /* On failure the thread keeps a shared arena: slower, not wrong. */
-    (void)mallctl("thread.arena", NULL, NULL, &arena, sizeof arena);
-}
 
 static void check(const struct reactor *reactor)
 {
@@ -161,7 +148,6 @@ static int set_up(struct reactor *reactor)
 {
     const struct reactor_hooks *hooks = &reactor->options.hooks;
     pin(reactor);
-    use_own_arena();
     mailbox_bind(reactor->options.mailbox);
     reactor->handler = (struct mailbox_handler){
         .owner = hooks->owner, .message = hooks->on_message, .lagging = hooks->on_lagging};
@@ -315,8 +301,10 @@ static void *run(void *arg)
 {
     struct reactor *reactor = arg;
     const struct reactor_hooks *hooks = &reactor->options.hooks;
-    reactor->thread = pthread_self(); /* the creator may not have stored it yet */
+    reactor->thread = pthread_self(); /* the creator may not have stored its own yet */
     int err = set_up(reactor);
+    if (err && hooks->on_start_failed)
+        hooks->on_start_failed(hooks->owner, err);
     reactor->start_err = err;
     sem_post(&reactor->ready);
     if (!err) {
@@ -331,20 +319,31 @@ static void *run(void *arg)
     return NULL;
 }
 
-int reactor_start(struct reactor *reactor)
+int reactor_launch(struct reactor *reactor)
 {
     parley_assert(reactor->magic == REACTOR_MAGIC && !reactor->started);
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, run, reactor) != 0)
+    if (pthread_create(&reactor->launched, NULL, run, reactor) != 0)
         return -PARLEY_ERR_NOMEM;
+    reactor->started = true;
+    return 0;
+}
+
+int reactor_await(struct reactor *reactor)
+{
+    parley_assert(reactor->magic == REACTOR_MAGIC && reactor->started);
     while (sem_wait(&reactor->ready) != 0)
         parley_assert(errno == EINTR);
     if (reactor->start_err) {
-        pthread_join(thread, NULL);
-        return reactor->start_err;
+        pthread_join(reactor->launched, NULL);
+        reactor->started = false;
     }
-    reactor->started = true;
-    return 0;
+    return reactor->start_err;
+}
+
+int reactor_start(struct reactor *reactor)
+{
+    int err = reactor_launch(reactor);
+    return err ? err : reactor_await(reactor);
 }
 
 void reactor_stop(struct reactor *reactor)
@@ -357,7 +356,7 @@ void reactor_stop(struct reactor *reactor)
 int reactor_join(struct reactor *reactor)
 {
     parley_assert(reactor->magic == REACTOR_MAGIC && reactor->started);
-    pthread_join(reactor->thread, NULL);
+    pthread_join(reactor->launched, NULL);
     reactor->started = false;
     return reactor->end_err;
 }

@@ -25,6 +25,8 @@ struct reactor_hooks {
     void *owner;
     /* First call on the thread: make here what belongs to it. An error ends the thread; start returns it. */
     int (*on_start)(void *owner, struct reactor *reactor);
+    /* Then this is the last: on_start has failed, or something before it. May be NULL. */
+    void (*on_start_failed)(void *owner, int err);
     /* Mailbox messages and losses; see mailbox.h. `on_message` may be NULL when there is one reactor. */
     void (*on_message)(void *owner, const struct mailbox_message *message);
     void (*on_lagging)(void *owner, uint16_t from);
@@ -50,7 +52,10 @@ struct reactor_options {
 PARLEY_MUST_USE int reactor_create(const struct reactor_options *options, struct reactor **out);
 /* Joined, or never started. */
 void reactor_destroy(struct reactor **reactor);
-/* Returns when on_start has. */
+/* Its thread begins. reactor_await returns when on_start has, with its error; then the thread has ended. */
+PARLEY_MUST_USE int reactor_launch(struct reactor *reactor);
+PARLEY_MUST_USE int reactor_await(struct reactor *reactor);
+/* Both. */
 PARLEY_MUST_USE int reactor_start(struct reactor *reactor);
 /* From any thread, more than once if need be. */
 void reactor_stop(struct reactor *reactor);

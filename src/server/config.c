@@ -2,6 +2,7 @@
 #include "src/base/error.h"
 #include "src/base/logger.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
@@ -11,7 +12,7 @@
 
 enum { LINE_BYTES = 1024, NAME_BYTES = 96, HELP_COLUMNS = 96, HELP_INDENT = 6 };
 
-enum kind { TEXT, NUMBER, POWER, BYTES, DURATION, FLAG, LEVEL };
+enum kind { TEXT, ADDRESS, NUMBER, POWER, BYTES, DURATION, FLAG, LEVEL };
 
 struct row {
     enum kind kind;
@@ -21,6 +22,7 @@ struct row {
 };
 
 #define NAME_TEXT(field) field
+#define NAME_ADDRESS(field) field
 #define NAME_NUMBER(field) field
 #define NAME_POWER(field) field
 #define NAME_BYTES(field) field##_bytes
@@ -121,6 +123,8 @@ static void describe(const struct row *row, char *out, size_t len)
         snprintf(out, len, "true or false");
     } else if (row->kind == LEVEL) {
         snprintf(out, len, "debug, info, warn or error");
+    } else if (row->kind == ADDRESS) {
+        snprintf(out, len, "a numeric IPv4 or IPv6 address");
     } else if (row->kind == TEXT) {
         snprintf(out, len, "a text of %" PRIu64 " to %" PRIu64 " bytes", row->min, row->max);
     } else {
@@ -147,10 +151,18 @@ static bool set_text(struct config *config, const struct row *row, const char *v
     return true;
 }
 
+static bool is_address(const char *value)
+{
+    struct in6_addr address; /* the larger of the two */
+    return inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1;
+}
+
 static bool set_value(struct config *config, const struct row *row, const char *value)
 {
     uint64_t number;
-    if (row->kind == TEXT)
+    if (row->kind == ADDRESS && !is_address(value))
+        return false;
+    if (row->kind == TEXT || row->kind == ADDRESS)
         return set_text(config, row, value);
     bool parsed = row->kind == FLAG || row->kind == LEVEL ? parse_choice(value, row->kind, &number)
                                                           : parse_number(value, row->kind, &number);
@@ -184,7 +196,8 @@ static int set(struct config *config, size_t key, enum config_origin origin, con
 static size_t find_key(const char *section, const char *name)
 {
     size_t key = 0;
-    while (key < CONFIG_KEY_COUNT && (strcmp(rows[key].section, section) || strcmp(rows[key].name, name)))
+    while (key < CONFIG_KEY_COUNT &&
+           (strcmp(rows[key].section, section) != 0 || strcmp(rows[key].name, name) != 0))
         key++;
     return key;
 }
@@ -201,7 +214,8 @@ static void spell_flag(const struct row *row, char out[NAME_BYTES])
 {
     snprintf(out, NAME_BYTES, "--%s-%s", row->section, row->name);
     for (char *c = out; *c; c++)
-        *c = *c == '_' ? '-' : *c;
+        if (*c == '_')
+            *c = '-';
 }
 
 static size_t find_spelled(void (*spell)(const struct row *, char[NAME_BYTES]), const char *text, size_t len)
@@ -388,7 +402,9 @@ static int scan(int argc, char *const argv[], char *const environment[], enum co
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             *action = CONFIG_HELP;
-    for (int at = 1; at < argc && *action != CONFIG_HELP;) {
+        else if (strcmp(argv[i], "--version") == 0)
+            *action = CONFIG_VERSION;
+    for (int at = 1; at < argc && *action != CONFIG_HELP && *action != CONFIG_VERSION;) {
         struct flag flag;
         if (strcmp(argv[at], "--check-config") == 0) {
             *action = CONFIG_CHECK;
@@ -415,7 +431,7 @@ int config_load(int argc, char *const argv[], char *const environment[], struct 
         parley_assert(good);
     }
     int err = scan(argc, argv, environment, action, &path, text);
-    if (err || *action == CONFIG_HELP)
+    if (err || *action == CONFIG_HELP || *action == CONFIG_VERSION)
         return err;
     if (path)
         err = load_file(out, path, text);
@@ -447,7 +463,7 @@ static void print_wrapped(FILE *to, const char *text)
 void config_print_help(FILE *to)
 {
     char flag[NAME_BYTES], variable[NAME_BYTES], wanted[128];
-    fputs("usage: parleyd [--config FILE] [--check-config] [--help] [--SECTION-KEY VALUE ...]\n\n"
+    fputs("usage: parleyd [--config FILE] [--check-config] [--help] [--version] [--SECTION-KEY VALUE ...]\n\n"
           "Every setting below has a default; a server without any settings listens on this machine only.\n"
           "A setting is read from four places, and the later one wins: the default, the file that\n"
           "--config or PARLEY_CONFIG names, the environment, the flags. One setting, three spellings:\n\n"
@@ -474,6 +490,18 @@ void config_print_help(FILE *to)
     }
 }
 
+static void print_value(const struct config *config, const struct row *row, char out[CONFIG_VALUE_BYTES])
+{
+    const char *at = (const char *)config + row->offset;
+    uint64_t number;
+    if (row->kind == TEXT || row->kind == ADDRESS) {
+        memcpy(out, at, CONFIG_VALUE_BYTES);
+        return;
+    }
+    memcpy(&number, at, sizeof number);
+    print_number(out, CONFIG_VALUE_BYTES, row->kind, number);
+}
+
 void config_print(const struct config *config, FILE *to)
 {
     static const char *const origins[] = {"default", "file", "environment", "flag"};
@@ -482,13 +510,19 @@ void config_print(const struct config *config, FILE *to)
         const struct row *row = &rows[key];
         if (key == 0 || strcmp(row->section, rows[key - 1].section) != 0)
             fprintf(to, "%s[%s]\n", key ? "\n" : "", row->section);
-        if (row->kind == TEXT) {
-            memcpy(value, (const char *)config + row->offset, sizeof value);
-        } else {
-            uint64_t number;
-            memcpy(&number, (const char *)config + row->offset, sizeof number);
-            print_number(value, sizeof value, row->kind, number);
-        }
+        print_value(config, row, value);
         fprintf(to, "# from: %s\n%s = %s\n", origins[config->origin[key]], row->name, value);
     }
+}
+
+void config_log(const struct config *config)
+{
+    char names[CONFIG_KEY_COUNT][NAME_BYTES], values[CONFIG_KEY_COUNT][CONFIG_VALUE_BYTES];
+    struct logger_field fields[CONFIG_KEY_COUNT];
+    for (size_t key = 0; key < CONFIG_KEY_COUNT; key++) {
+        snprintf(names[key], NAME_BYTES, "%s_%s", rows[key].section, rows[key].name);
+        print_value(config, &rows[key], values[key]);
+        fields[key] = logger_text(names[key], values[key]);
+    }
+    logger_log(LOGGER_INFO, "config_in_use", fields, CONFIG_KEY_COUNT);
 }

@@ -17,7 +17,7 @@
 enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
 
 /* X(kind, section, name, default, min, max, help)
- * TEXT: its length in bytes has the range. NUMBER. POWER: a power of two. BYTES: also KiB, MiB, GiB.
+ * TEXT: its length in bytes has the range. ADDRESS: the same, numeric. NUMBER. POWER: a power of two. BYTES: also KiB, MiB, GiB.
  * DURATION: ms, s, m, h, d; kept in ms, as its range. FLAG: true or false. LEVEL: of the logger. */
 #define CONFIG_KEYS(X)                                                                                       \
     X(TEXT, server, data_dir, "/var/lib/parley", 1, 200,                                                     \
@@ -30,18 +30,26 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
     X(FLAG, server, pin_cores, "true", 0, 1, "Bind each reactor to a core. Off when cores are shared.")      \
     X(DURATION, server, shutdown_grace, "10s", 0, 600000,                                                    \
       "How long a stopping server waits for its clients to leave.")                                          \
-    X(TEXT, http, address, "127.0.0.1", 2, 45,                                                               \
+    X(ADDRESS, http, address, "127.0.0.1", 2, 45,                                                            \
       "The numeric address to listen on. 0.0.0.0 or :: serves everybody: put TLS in front of it.")           \
     X(NUMBER, http, port, "8080", 0, 65535, "The port of HTTP and WebSocket; 0: any free one.")              \
-    X(NUMBER, http, connections_max, "30000", 1, 10000000, "Open connections; more are closed at once.")     \
+    X(NUMBER, http, connections_max, "30000", 1, 10000000,                                                   \
+      "Open connections, each reactor's share rounded up; more are told 503 and closed.")                    \
     X(NUMBER, http, connections_per_address_max, "10000", 1, 10000000,                                       \
-      "Open connections of one address (IPv6: one /64); more are closed at once. Behind a proxy all "        \
+      "Open connections of one address (IPv6: one /64); more are told 503 and closed. Behind a proxy all "   \
       "clients have his.")                                                                                   \
     X(BYTES, http, request_body_max, "1MiB", 1024, 1 << 24, "The longest request body.")                     \
+    X(BYTES, http, bodies_max, "64MiB", 1 << 20, 1ull << 40,                                                 \
+      "Of all reactors: request bodies above 4 KiB under way; more are refused with 503. A reactor takes "   \
+      "one at least.")                                                                                       \
     X(DURATION, http, ws_ping_after, "30s", 100, 3600000,                                                    \
       "Silence of a WebSocket until it is pinged; without an answer to two pings it is closed.")             \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \
       "Serve /test/http-echo, ws-echo, static/N and counters, for conformance suites and load generators.")  \
+    X(TEXT, auth, key_file, "", 0, 250,                                                                      \
+      "What tokens are verified with: a file with an Ed25519 key in PEM (the public one is enough), or "     \
+      "with an HS256 secret "                                                                                \
+      "of 64 hexadecimal digits. Empty: the data folder's own secret.")                                      \
     X(BYTES, message, body_max, "64KiB", 1, 512 << 10, "The longest message.")                               \
     X(DURATION, dedup, horizon, "7d", 60000, 31536000000,                                                    \
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \
@@ -77,6 +85,7 @@ enum config_key {
 };
 
 #define CONFIG_FIELD_TEXT(field) char field[CONFIG_VALUE_BYTES]
+#define CONFIG_FIELD_ADDRESS(field) char field[CONFIG_VALUE_BYTES]
 #define CONFIG_FIELD_NUMBER(field) uint64_t field
 #define CONFIG_FIELD_POWER(field) uint64_t field
 #define CONFIG_FIELD_BYTES(field) uint64_t field##_bytes
@@ -94,14 +103,16 @@ struct config {
     uint8_t origin[CONFIG_KEY_COUNT]; /* enum config_origin */
 };
 
-enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP };
+enum config_action { CONFIG_RUN, CONFIG_CHECK, CONFIG_HELP, CONFIG_VERSION };
 
 /* `argv` as main has it; `environment` is a NULL-ended list like environ. On success `*action` says what the
- * command line asks for (with CONFIG_HELP nothing else was looked at). On error `*out` is undefined. */
+ * command line asks for (with CONFIG_HELP and CONFIG_VERSION nothing else was looked at). On error `*out` is undefined. */
 PARLEY_MUST_USE int config_load(int argc, char *const argv[], char *const environment[], struct config *out,
                                 enum config_action *action, char text[CONFIG_TEXT_BYTES]);
 void config_print_help(FILE *to);
 /* The values in force and where each comes from, in the form of a file that config_load would take. */
 void config_print(const struct config *config, FILE *to);
+/* The values in force, in one line of the log: event=config_in_use SECTION_KEY=VALUE ... */
+void config_log(const struct config *config);
 
 #endif

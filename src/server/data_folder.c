@@ -32,13 +32,15 @@ static int path_of(char out[PATH_BYTES], const char *dir, const char *name, char
     return -PARLEY_ERR_BAD_REQUEST;
 }
 
-static int lock(const char *dir, int *fd, char *text)
+static int lock(const char *dir, bool make, int *fd, char *text)
 {
     char path[PATH_BYTES];
     int err = path_of(path, dir, "lock", text);
     if (err)
         return err;
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    *fd = open(path, make ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0600);
+    if (*fd < 0 && errno == ENOENT && !make)
+        return 0; /* nobody has run on it */
     if (*fd < 0)
         return system_error(text, "open", path);
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
@@ -50,17 +52,20 @@ static int lock(const char *dir, int *fd, char *text)
     return -PARLEY_ERR_FULL;
 }
 
+static const char complete_line[] = "complete = yes\n";
+
 static size_t identity_format(const struct data_folder *f, char out[IDENTITY_BYTES_MAX])
 {
     char key[2 * HASH_KEY_BYTES + 1];
     sodium_bin2hex(key, sizeof key, f->key.bytes, sizeof f->key.bytes);
     int n = snprintf(out, IDENTITY_BYTES_MAX,
                      "format = %" PRIu32 "\nshards = %" PRIu32
-                     "\nhash = siphash128\nkey = %s\nepoch = %" PRIu64 "\n",
-                     f->format, f->shard_count, key, f->epoch);
+                     "\nhash = siphash128\nkey = %s\nepoch = %" PRIu64 "\n%s",
+                     f->format, f->shard_count, key, f->epoch, f->complete ? complete_line : "");
     parley_assert(n > 0 && n < IDENTITY_BYTES_MAX - 32);
     uint32_t crc = crc32c(0, out, (size_t)n);
-    return (size_t)(n + snprintf(out + n, IDENTITY_BYTES_MAX - (size_t)n, "crc32c = %08" PRIx32 "\n", crc));
+    n += snprintf(out + n, IDENTITY_BYTES_MAX - (size_t)n, "crc32c = %08" PRIx32 "\n", crc);
+    return (size_t)n;
 }
 
 /* Writing the parsed values again must give the same bytes: so every byte of the file is checked. */
@@ -72,6 +77,7 @@ static int identity_parse(struct data_folder *f, const char *have, size_t len)
                         " hash = siphash128 key = %32[0-9a-f] epoch = %" SCNu64,
                         &f->format, &f->shard_count, key, &f->epoch);
     size_t key_bytes = 0;
+    f->complete = strstr(have, complete_line) != NULL;
     if (fields != 4 || f->shard_count == 0 || f->shard_count > SHARD_COUNT_MAX ||
         sodium_hex2bin(f->key.bytes, sizeof f->key.bytes, key, strlen(key), NULL, &key_bytes, NULL) != 0 ||
         key_bytes != HASH_KEY_BYTES)
@@ -114,21 +120,27 @@ static int identity_write(const char *dir, const char *path, const struct data_f
     return err ? system_error(text, "write", path) : 0;
 }
 
+static bool has_shards(const char *dir)
+{
+    char shard[PATH_BYTES];
+    struct stat st;
+    int n = snprintf(shard, sizeof shard, "%s/shard-0000", dir);
+    return n > 0 && n < PATH_BYTES && stat(shard, &st) == 0;
+}
+
+static int missing_identity(const char *path, char *text)
+{
+    snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is missing beside shards: restore it from a backup", path);
+    return -PARLEY_ERR_CORRUPT;
+}
+
 /* The identity is gone or was never there. Only a folder without shards may be given a new one: another key
  * would hide every object in it. */
 static int identity_create(const char *dir, const char *path, uint32_t shard_count, struct data_folder *f,
                            char *text)
 {
-    char shard[PATH_BYTES];
-    struct stat st;
-    int err = path_of(shard, dir, "shard-0000", text);
-    if (err)
-        return err;
-    if (stat(shard, &st) == 0) {
-        snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is missing beside shards: restore it from a backup",
-                 path);
-        return -PARLEY_ERR_CORRUPT;
-    }
+    if (has_shards(dir))
+        return missing_identity(path, text);
     f->format = DATA_FOLDER_FORMAT;
     f->shard_count = shard_count;
     f->epoch = 1;
@@ -151,9 +163,35 @@ static int identity_open(const char *dir, uint32_t shard_count, uint32_t cores, 
     snprintf(text, DATA_FOLDER_TEXT_BYTES,
              "%.200s was created with %" PRIu32 " shards and %" PRIu32
              " were asked for: the count is frozen when the "
-             "folder is created. Start without --shards, or with --shards %" PRIu32,
+             "folder is created. Start without --server-shards, or with --server-shards %" PRIu32,
              dir, f->shard_count, shard_count, f->shard_count);
     return -PARLEY_ERR_BAD_REQUEST;
+}
+
+/* What is missing would be made anew, and its conversations would be gone without a word. A store may be missing: its
+ * shard decides whether the log can bring it back. */
+static int check_shards(const char *dir, const struct data_folder *f, char *text)
+{
+    static const char *const parts[] = {"", "/log"};
+    for (uint32_t n = 0; f->complete && n < f->shard_count; n++)
+        for (size_t i = 0; i < PARLEY_ARRAY_COUNT(parts); i++) {
+            char name[32], path[PATH_BYTES];
+            struct stat st;
+            snprintf(name, sizeof name, "shard-%04" PRIu32 "%s", n, parts[i]);
+            int err = path_of(path, dir, name, text);
+            if (err)
+                return err;
+            if (stat(path, &st) == 0)
+                continue;
+            if (errno != ENOENT)
+                return system_error(text, "look at", path);
+            snprintf(text, DATA_FOLDER_TEXT_BYTES,
+                     "%.300s is missing: put it back, or restore the whole data folder from a backup; "
+                     "'parley verify' looks at the rest",
+                     path);
+            return -PARLEY_ERR_LOST;
+        }
+    return 0;
 }
 
 int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, struct data_folder *out,
@@ -169,12 +207,66 @@ int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, stru
     }
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return system_error(text, "create", dir);
-    int err = lock(dir, &out->lock_fd, text);
+    int err = lock(dir, true, &out->lock_fd, text);
     if (err)
         return err;
     err = identity_open(dir, shard_count, cores, out, text);
+    if (!err)
+        err = check_shards(dir, out, text);
     if (err)
         data_folder_close(out);
+    return err;
+}
+
+int data_folder_completed(const char *dir, struct data_folder *folder, char text[DATA_FOLDER_TEXT_BYTES])
+{
+    char path[PATH_BYTES];
+    if (folder->complete)
+        return 0;
+    int err = path_of(path, dir, "identity", text);
+    if (err)
+        return err;
+    folder->complete = true;
+    err = identity_write(dir, path, folder, text);
+    folder->complete = !err;
+    return err;
+}
+
+int data_folder_look(const char *dir, bool make_lock, struct data_folder *out,
+                     char text[DATA_FOLDER_TEXT_BYTES])
+{
+    char path[PATH_BYTES];
+    *out = (struct data_folder){.lock_fd = -1};
+    text[0] = '\0';
+    if (sodium_init() < 0)
+        return -PARLEY_ERR_INTERNAL;
+    int err = path_of(path, dir, "identity", text);
+    if (!err && access(path, F_OK) != 0 && !has_shards(dir)) {
+        snprintf(text, DATA_FOLDER_TEXT_BYTES, "%.300s is no data folder", dir);
+        err = -PARLEY_ERR_NOT_FOUND;
+    }
+    if (!err)
+        err = lock(dir, make_lock, &out->lock_fd, text);
+    if (err)
+        return err;
+    err = identity_read(path, out, text);
+    if (err == -PARLEY_ERR_NOT_FOUND)
+        err = missing_identity(path, text);
+    if (err)
+        data_folder_close(out);
+    return err;
+}
+
+int data_folder_raise_epoch(const char *dir, struct data_folder *folder, char text[DATA_FOLDER_TEXT_BYTES])
+{
+    char path[PATH_BYTES];
+    struct data_folder next = *folder;
+    next.epoch++;
+    int err = path_of(path, dir, "identity", text);
+    if (!err)
+        err = identity_write(dir, path, &next, text);
+    if (!err)
+        *folder = next;
     return err;
 }
 

@@ -20,14 +20,25 @@ struct data_folder {
     uint32_t shard_count;
     struct hash_key key;
     uint64_t epoch; /* rises with every restore */
+    bool complete;  /* all shards were open once: from then on none may be missing */
     int lock_fd;    /* held until closed: one server a folder */
 };
 
 /* Opens, or creates with `shard_count` shards when there is nothing. shard_count 0: whatever is there,
  * `cores` for a new folder. Errors: BAD_REQUEST: another count than the folder's; FULL: another server runs
- * on it; CORRUPT; IO; DISK_FULL. Owns: on success the caller closes. */
+ * on it; LOST: a shard or its log is missing from a complete folder; CORRUPT; IO; DISK_FULL. Owns: on success the caller closes. */
 PARLEY_MUST_USE int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores,
                                      struct data_folder *out, char text[DATA_FOLDER_TEXT_BYTES]);
+/* All shards are open: durable when it returns. */
+PARLEY_MUST_USE int data_folder_completed(const char *dir, struct data_folder *folder,
+                                          char text[DATA_FOLDER_TEXT_BYTES]);
+/* One that is there, for a tool: nothing is made, and what is damaged stays so. A folder without a lock file, a copy, is
+ * locked only with `make_lock`. Errors: NOT_FOUND: it is none; BAD_REQUEST: of another format; FULL; CORRUPT; IO. */
+PARLEY_MUST_USE int data_folder_look(const char *dir, bool make_lock, struct data_folder *out,
+                                     char text[DATA_FOLDER_TEXT_BYTES]);
+/* After a repair that lost events, as after a restore: cursors of before mean nothing any more. */
+PARLEY_MUST_USE int data_folder_raise_epoch(const char *dir, struct data_folder *folder,
+                                            char text[DATA_FOLDER_TEXT_BYTES]);
 void data_folder_close(struct data_folder *folder);
 
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/chat_live.h"
+#include "net/http_reply.h"
 #include "net/http_server.h"
 #include "src/base/error.h"
 #include "src/base/logger.h"
@@ -19,8 +20,10 @@
 #include "src/server/counters.h"
 #include "src/server/data_folder.h"
 #include "src/server/drain.h"
+#include "src/server/key_file.h"
 #include "src/server/router.h"
 #include "src/server/secret.h"
+#include "src/server/start_gate.h"
 #include "src/session/live.h"
 #include "src/shard/large_set.h"
 #include "storage/file.h"
@@ -35,6 +38,7 @@ enum {
     LEASE_MS = 5000,
     HOUSEKEEPING_MS = 1000, /* an idle reactor wakes to renew its shards' ceilings and write their marks */
     DRAIN_STEP_MS = 20,
+    REFUSED_RETRY_AFTER_MS = 1000,
     SHARD_REQUESTS_MAX = 65536,
     CHAT_OPEN_MAX = 65536,
     PATH_BYTES = 4096,
@@ -55,6 +59,7 @@ struct worker {
     struct chat_http chat;
     struct chat_ws chat_ws;
     struct live *live;
+    char refusal[HTTP_ERROR_ANSWER_BYTES]; /* to connections beyond the caps */
     struct wheel_timer housekeeping;
     struct drain drain;
 };
@@ -69,11 +74,13 @@ struct server {
     drain_barrier quiet_count;
     struct counters_board *counters;
     struct worker *workers;
-    uint32_t reactor_count, started_count;
+    uint32_t reactor_count;
     uint16_t port;
     atomic_bool stopping;
+    struct start_gate gate;
     atomic_uint asks; /* questions between shards that are out: nobody leaves before they are home */
-    char text[SERVER_TEXT_BYTES]; /* why a start failed, when a shard has more to say than the error */
+    pthread_mutex_t text_lock;
+    char text[SERVER_TEXT_BYTES]; /* why a start failed, when somebody has more to say than the error */
 };
 
 static bool is_ready(void *owner)
@@ -99,6 +106,11 @@ static void publish_counters(const struct worker *w)
         shard_counters_read(w->shards[n], &now);
         counters_publish(w->server->counters, n, &now);
     }
+    struct thread_counters own;
+    reactor_counters_read(w->reactor, &own.reactor);
+    mailbox_counters_read(w->router.mailbox, &own.mailbox);
+    listener_counters_read(w->listener, &own.listener);
+    counters_publish_thread(w->server->counters, mailbox_index(w->router.mailbox), &own);
 }
 
 static void on_connection(void *owner, struct st_h2o_socket_t *socket, const struct sockaddr *peer)
@@ -111,8 +123,16 @@ static void on_connection(void *owner, struct st_h2o_socket_t *socket, const str
 static void on_applied(void *owner, const struct shard_effect *effect)
 {
     struct worker *w = owner;
-    bool large = effect->conversation && effect->conversation->applied.page_count >= LARGE_PAGES;
+    bool large = effect->conversation && effect->conversation->applied.page_count >= MACHINE_LARGE_PAGES;
     live_publish(w->live, effect->event, effect->pages, effect->page_count, large, effect->session);
+}
+
+static void on_typing(void *owner, const struct shard_typing *typing)
+{
+    struct worker *w = owner;
+    uint8_t text[CHAT_TYPING_JSON_BYTES];
+    size_t len = chat_live_encode_typing(&typing->conversation, typing->user, text);
+    live_tell_page(w->live, &typing->conversation, typing->page, (struct span){text, len}, typing->session);
 }
 
 static void on_large_member(void *owner, const struct id16 *user, const struct id16 *conversation)
@@ -143,7 +163,7 @@ static int open_live(struct worker *w)
 static void on_shard_fatal(void *owner, int err, const char *what)
 {
     (void)owner;
-    fprintf(stderr, "parleyd: stopping at once: %s: %s\n", what, parley_err_text(err));
+    logger_line(LOGGER_ERROR, "fatal", logger_text("what", what), logger_err(err));
     _exit(EXIT_FAILURE);
 }
 
@@ -173,14 +193,41 @@ static void wake_worker(void *owner)
 }
 
 /* Nothing has moved yet: from the persisted redo on, everything was replayed. */
-static void log_opened(const struct shard *shard, uint32_t number, uint64_t took_ms)
+static void log_opened(const struct shard *shard, uint32_t number, const struct log_report *report,
+                       uint64_t took_ms)
 {
     struct shard_counters now;
+    if (report->torn_bytes)
+        logger_line(LOGGER_WARN, "torn_tail_repaired", logger_u64("shard", number),
+                    logger_text("file", report->file), logger_u64("offset", report->offset),
+                    logger_u64("bytes", report->torn_bytes));
     shard_counters_read(shard, &now);
     logger_line(LOGGER_INFO, "shard_opened", logger_u64("shard", number),
                 logger_u64("redo", now.persisted_redo), logger_u64("end", now.applied),
                 logger_u64("events_replayed", now.applied - now.persisted_redo),
                 logger_u64("log_kept_bytes", now.log_bytes), logger_u64("took_ms", took_ms));
+}
+
+/* The first sentence stays: the others are its echoes. */
+__attribute__((format(printf, 2, 3))) static void say(struct server *server, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    pthread_mutex_lock(&server->text_lock);
+    if (!server->text[0])
+        vsnprintf(server->text, sizeof server->text, format, args);
+    pthread_mutex_unlock(&server->text_lock);
+    va_end(args);
+}
+
+/* What the data folder refuses has a remedy, which another tool knows. */
+static void tell_refused(struct server *server, uint32_t number, int err, const char *log_dir,
+                         const struct log_report *report)
+{
+    bool damaged = err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_LOST || err == -PARLEY_ERR_IO;
+    say(server, "shard %u: %.200s (%.180s/%.80s at %llu)%s", number,
+        report->text[0] ? report->text : parley_err_text(err), log_dir, report->file,
+        (unsigned long long)report->offset, damaged ? "; `parley verify` tells what can be done" : "");
 }
 
 static int open_shard(struct worker *w, uint32_t number)
@@ -203,6 +250,7 @@ static int open_shard(struct worker *w, uint32_t number)
         .number = number,
         .log_dir = log_dir,
         .files = w->files,
+        .must_exist = server->folder.complete,
         .helper_thread = true,
         .key = server->folder.key,
         .clock = clock_real(),
@@ -225,16 +273,15 @@ static int open_shard(struct worker *w, uint32_t number)
         .owner = w,
         .wake = wake_worker,
         .on_applied = on_applied,
+        .on_typing = on_typing,
         .on_large_member = on_large_member,
         .on_fatal = on_shard_fatal};
     uint64_t began_ms = clock_monotonic_ms(clock_real());
     err = shard_open(&options, &report, &w->shards[number]);
     if (!err)
-        log_opened(w->shards[number], number, clock_monotonic_ms(clock_real()) - began_ms);
+        log_opened(w->shards[number], number, &report, clock_monotonic_ms(clock_real()) - began_ms);
     if (err)
-        snprintf(server->text, sizeof server->text, "shard %u: %.200s (%.180s/%.80s at %llu)", number,
-                 report.text[0] ? report.text : parley_err_text(err), log_dir, report.file,
-                 (unsigned long long)report.offset);
+        tell_refused(server, number, err, log_dir, &report);
     return err;
 }
 
@@ -296,6 +343,13 @@ static void close_live(struct worker *w)
     live_destroy(&w->live);
 }
 
+/* A reactor's part of what the operator allows to all, rounded up. */
+static uint64_t share_of(const struct server *server, uint64_t all, uint64_t least)
+{
+    uint64_t share = (all + server->reactor_count - 1) / server->reactor_count;
+    return share > least ? share : least;
+}
+
 static int open_doors(struct worker *w)
 {
     struct server *server = w->server;
@@ -312,6 +366,7 @@ static int open_doors(struct worker *w)
         .chat_ws = &w->chat_ws,
         .test_endpoints = o->http_test_endpoints,
         .body_bytes_max = (uint32_t)o->http_request_body_max_bytes,
+        .bodies_bytes_max = share_of(server, o->http_bodies_max_bytes, o->http_request_body_max_bytes),
         .request_timeout_ms = REQUEST_TIMEOUT_MS,
         .ws = {WS_MESSAGE_BYTES_MAX, WS_OUT_BYTES_MAX, WS_LINGER_MS, (uint32_t)o->http_ws_ping_after_ms},
         .owner = w,
@@ -324,9 +379,10 @@ static int open_doors(struct worker *w)
         .reactor = w->reactor,
         .address = o->http_address,
         .port = server->port, /* the first reactor's choice holds for all */
-        .connection_count_max = (uint32_t)o->http_connections_max / server->reactor_count + 1,
-        .peer_connection_count_max =
-            (uint32_t)o->http_connections_per_address_max / server->reactor_count + 1,
+        .connection_count_max = (uint32_t)share_of(server, o->http_connections_max, 1),
+        .peer_connection_count_max = (uint32_t)share_of(server, o->http_connections_per_address_max, 1),
+        .refusal = {(const uint8_t *)w->refusal,
+                    http_error_answer(w->refusal, PARLEY_ERR_FULL, REFUSED_RETRY_AFTER_MS)},
         .owner = w,
         .on_connection = on_connection};
     err = listener_create(&listen, &w->listener);
@@ -342,15 +398,29 @@ dispose_chat:
     return err;
 }
 
+/* Nobody is inside. */
+static void close_doors(struct worker *w)
+{
+    if (!w->listener)
+        return;
+    http_server_destroy(&w->http);
+    chat_http_dispose(&w->chat);
+    listener_destroy(&w->listener);
+}
+
 static int on_start(void *owner, struct reactor *reactor)
 {
     struct worker *w = owner;
     w->reactor = reactor;
     (void)arena_take(); /* without it everything works, only slower */
-    int err = open_shards(w);
+    int err = start_gate_arrive(&w->server->gate, open_shards(w));
+    bool first = w == w->server->workers; /* its port holds for all */
     if (!err)
-        err = open_doors(w);
+        err = start_gate_arrive(&w->server->gate, first ? open_doors(w) : 0);
+    if (!err)
+        err = start_gate_arrive(&w->server->gate, first ? 0 : open_doors(w));
     if (err) {
+        close_doors(w);
         close_shards(w);
         close_live(w);
         return err;
@@ -358,6 +428,13 @@ static int on_start(void *owner, struct reactor *reactor)
     wheel_timer_init(&w->housekeeping, keep_house);
     timer_wheel_add(reactor_timers(reactor), &w->housekeeping, reactor_now_ms(reactor) + HOUSEKEEPING_MS);
     return 0;
+}
+
+/* Perhaps it never came to the gate. */
+static void on_start_failed(void *owner, int err)
+{
+    struct worker *w = owner;
+    (void)start_gate_open(&w->server->gate, err);
 }
 
 static void on_message(void *owner, const struct mailbox_message *message)
@@ -412,12 +489,11 @@ static bool may_stop(void *owner)
     w->drain.told += http_server_leave(w->http, drain_due(&w->drain, now));
     http_server_flush(w->http);
     bool quiet = listener_connection_count(w->listener) == 0 && waiting_count(w) == 0;
-    if (quiet && drain_quiet(&w->drain, &server->quiet_count, server->started_count))
-        for (uint32_t i = 0; i < server->started_count; i++)
+    if (quiet && drain_quiet(&w->drain, &server->quiet_count, server->reactor_count))
+        for (uint32_t i = 0; i < server->reactor_count; i++)
             mailbox_wake(mailbox_grid_at(server->grid, (uint16_t)i));
-    /* After a failed start there is not everybody to answer. */
-    bool home = atomic_load(&server->asks) == 0 || server->started_count < server->reactor_count;
-    return drain_over(&w->drain, now, &server->quiet_count, home ? server->started_count : UINT32_MAX);
+    bool home = atomic_load(&server->asks) == 0;
+    return drain_over(&w->drain, now, &server->quiet_count, home ? server->reactor_count : UINT32_MAX);
 }
 
 static void on_stop(void *owner)
@@ -431,20 +507,18 @@ static void on_stop(void *owner)
     /* Connections that outlived the drain still point to these; the process ends next and takes them with it. */
     if (listener_connection_count(w->listener) != 0 || w->chat.open_count != 0)
         return;
-    http_server_destroy(&w->http);
+    close_doors(w);
     close_live(w);
-    chat_http_dispose(&w->chat);
-    listener_destroy(&w->listener);
 }
 
-static int worker_start(struct server *server, uint32_t index)
+static int worker_launch(struct server *server, uint32_t index)
 {
     struct worker *w = &server->workers[index];
     w->server = server;
     struct reactor_options options = {
         .mailbox = mailbox_grid_at(server->grid, (uint16_t)index),
         .clock = clock_real(),
-        .hooks = {w, on_start, on_message, on_lagging, on_turn_end, may_stop, on_stop},
+        .hooks = {w, on_start, on_start_failed, on_message, on_lagging, on_turn_end, may_stop, on_stop},
         .cpu = server->config->server_pin_cores ? (int)(index % (uint32_t)sysconf(_SC_NPROCESSORS_ONLN))
                                                 : REACTOR_CPU_ANY,
         .ring_entries = (uint32_t)server->config->ring_entries,
@@ -453,18 +527,28 @@ static int worker_start(struct server *server, uint32_t index)
     int err = reactor_create(&options, &w->reactor);
     if (err)
         return err;
-    err = reactor_start(w->reactor);
+    err = reactor_launch(w->reactor);
     if (err)
         reactor_destroy(&w->reactor);
-    else
-        server->started_count++;
     return err;
 }
 
 void server_log_counters(const struct server *server)
 {
-    for (uint32_t n = 0; n < server->folder.shard_count; n++)
-        counters_log(server->counters, n);
+    counters_log(server->counters);
+}
+
+static void server_free(struct server *server)
+{
+    reader_pool_destroy(&server->pool);
+    counters_destroy(&server->counters);
+    mailbox_grid_destroy(&server->grid);
+    live_shared_destroy(&server->live_shared);
+    data_folder_close(&server->folder);
+    start_gate_dispose(&server->gate);
+    pthread_mutex_destroy(&server->text_lock);
+    memory_free(server->workers);
+    memory_free(server);
 }
 
 int server_stop(struct server **at)
@@ -472,24 +556,21 @@ int server_stop(struct server **at)
     struct server *server = *at;
     int first = 0;
     *at = NULL;
+    uint64_t began_ms = clock_monotonic_ms(clock_real());
+    logger_line(LOGGER_INFO, "drain_began", logger_u64("grace_ms", server->config->server_shutdown_grace_ms));
     atomic_store(&server->stopping, true);
-    for (uint32_t i = 0; i < server->started_count; i++)
+    for (uint32_t i = 0; i < server->reactor_count; i++)
         reactor_stop(server->workers[i].reactor);
-    for (uint32_t i = 0; i < server->started_count; i++) {
+    for (uint32_t i = 0; i < server->reactor_count; i++) {
         int err = reactor_join(server->workers[i].reactor);
         first = first ? first : err;
     }
-    if (server->started_count == server->reactor_count)
-        server_log_counters(server);
-    for (uint32_t i = 0; i < server->started_count; i++)
+    logger_line(LOGGER_INFO, "drain_ended",
+                logger_u64("took_ms", clock_monotonic_ms(clock_real()) - began_ms));
+    server_log_counters(server);
+    for (uint32_t i = 0; i < server->reactor_count; i++)
         reactor_destroy(&server->workers[i].reactor);
-    reader_pool_destroy(&server->pool);
-    counters_destroy(&server->counters);
-    mailbox_grid_destroy(&server->grid);
-    live_shared_destroy(&server->live_shared);
-    data_folder_close(&server->folder);
-    memory_free(server->workers);
-    memory_free(server);
+    server_free(server);
     return first;
 }
 
@@ -499,7 +580,7 @@ static const char *start_failure(int err, const struct config *o, char *text)
         return text;
     if (err == -PARLEY_ERR_CONFLICT)
         snprintf(text, SERVER_TEXT_BYTES,
-                 "port %u of %s is in use: stop who uses it, or choose another with --port",
+                 "port %u of %s is in use: stop who uses it, or choose another with --http-port",
                  (unsigned)o->http_port, o->http_address);
     else if (err == -PARLEY_ERR_BAD_REQUEST)
         snprintf(text, SERVER_TEXT_BYTES,
@@ -508,6 +589,113 @@ static const char *start_failure(int err, const struct config *o, char *text)
     else
         snprintf(text, SERVER_TEXT_BYTES, "a reactor did not start: %s", parley_err_text(err));
     return text;
+}
+
+static int open_key(const struct config *o, struct jwt_key *key, char *text)
+{
+    bool given = o->auth_key_file[0];
+    int err = given ? key_file_read(o->auth_key_file, key) : secret_open(o->server_data_dir, key);
+    if (err)
+        snprintf(text, SERVER_TEXT_BYTES, "%.250s%s: %s", given ? o->auth_key_file : o->server_data_dir,
+                 given ? "" : "/secret",
+                 err == -PARLEY_ERR_CORRUPT ? "this is neither " KEY_FILE_FORMS : parley_err_text(err));
+    return err;
+}
+
+static struct shard *shard_of(const struct server *server, uint32_t number)
+{
+    return server->workers[number % server->reactor_count].shards[number];
+}
+
+/* Two shards may fit their own logs and not each other: one of them is older, or its store is gone. */
+static int compare_shards(struct server *server)
+{
+    for (uint32_t d = 0; d < server->folder.shard_count; d++)
+        for (uint32_t s = 0; s < server->folder.shard_count; s++) {
+            uint64_t has = shard_derived_to(shard_of(server, d), s);
+            uint64_t start = shard_log_start(shard_of(server, s)), end = shard_log_end(shard_of(server, s));
+            if (has >= start && has <= end)
+                continue;
+            say(server,
+                has > end ? "shard %u has derived the log of shard %u up to position %llu, but that ends at "
+                            "%llu: its "
+                            "end is missing; restore both from a backup, see 'parley verify'"
+                          : "shard %u needs the log of shard %u from position %llu, but that begins at %llu: "
+                            "the first "
+                            "one's store is missing or old; restore it from a backup, see 'parley verify'",
+                d, s, (unsigned long long)has, (unsigned long long)(has > end ? end : start));
+            return -PARLEY_ERR_LOST;
+        }
+    return 0;
+}
+
+/* Shards, the first doors, the others: see on_start. */
+static int begin_together(struct server *server)
+{
+    int err = start_gate_wait(&server->gate);
+    if (!err)
+        err = compare_shards(server);
+    char text[DATA_FOLDER_TEXT_BYTES] = "";
+    if (!err)
+        err = data_folder_completed(server->config->server_data_dir, &server->folder, text);
+    if (text[0])
+        say(server, "%s", text);
+    for (int doors = 0; doors < 2; doors++) {
+        err = start_gate_open(&server->gate, err);
+        if (!err)
+            err = start_gate_wait(&server->gate);
+    }
+    return start_gate_open(&server->gate, err);
+}
+
+/* All reactors run, or none. */
+static int start_workers(struct server *server)
+{
+    uint32_t launched = 0;
+    int err = 0;
+    for (; launched < server->reactor_count && !err; launched += !err)
+        err = worker_launch(server, launched);
+    err = err ? start_gate_open(&server->gate, err) : begin_together(server);
+    for (uint32_t i = 0; i < launched; i++) {
+        int own = reactor_await(server->workers[i].reactor);
+        err = err ? err : own;
+        parley_assert(!own == !err); /* the gate ends all or none */
+    }
+    for (uint32_t i = 0; err && i < launched; i++)
+        reactor_destroy(&server->workers[i].reactor);
+    return err;
+}
+
+static int server_open(struct server *server, uint32_t cores, char *text)
+{
+    const struct config *config = server->config;
+    int err = data_folder_open(config->server_data_dir, (uint32_t)config->server_shards, cores,
+                               &server->folder, text);
+    if (err)
+        return err;
+    err = open_key(config, &server->key, text);
+    if (err)
+        return err;
+    snprintf(text, SERVER_TEXT_BYTES, "out of memory or file descriptors");
+    struct mailbox_options mail = {(uint16_t)server->reactor_count, (uint32_t)config->mailbox_request_slots,
+                                   (uint32_t)config->mailbox_live_slots};
+    struct reader_pool_options pool = {.reactor_count = server->reactor_count};
+    server->workers = memory_zalloc(server->reactor_count * sizeof *server->workers);
+    err = server->workers ? mailbox_grid_create(&mail, &server->grid) : -PARLEY_ERR_NOMEM;
+    if (!err)
+        err = reader_pool_create(&pool, &server->pool);
+    if (!err)
+        err = live_shared_create((uint16_t)server->reactor_count, &server->live_shared);
+    if (!err)
+        err = counters_create(server->folder.shard_count, server->reactor_count, &server->counters);
+    if (err)
+        return err;
+    err = start_workers(server);
+    if (err) {
+        snprintf(text, SERVER_TEXT_BYTES, "%s", server->text);
+        start_failure(err, config, text);
+    }
+    return err;
 }
 
 int server_start(const struct config *config, struct server **out, char text[SERVER_TEXT_BYTES])
@@ -521,54 +709,16 @@ int server_start(const struct config *config, struct server **out, char text[SER
         return -PARLEY_ERR_NOMEM;
     }
     server->config = config;
+    server->folder.lock_fd = -1;
     server->port = (uint16_t)config->http_port;
     server->reactor_count = config->server_reactors ? (uint32_t)config->server_reactors : (uint32_t)cores;
-    struct mailbox_options mail = {(uint16_t)server->reactor_count, (uint32_t)config->mailbox_request_slots,
-                                   (uint32_t)config->mailbox_live_slots};
-    int err = data_folder_open(config->server_data_dir, (uint32_t)config->server_shards, (uint32_t)cores,
-                               &server->folder, text);
+    start_gate_init(&server->gate, server->reactor_count);
+    pthread_mutex_init(&server->text_lock, NULL);
+    int err = server_open(server, (uint32_t)cores, text);
     if (err)
-        goto free_server;
-    uint8_t secret[SECRET_BYTES];
-    err = secret_open(config->server_data_dir, secret);
-    if (!err)
-        err = jwt_key_hs256(&server->key, secret, sizeof secret);
-    if (err) {
-        snprintf(text, SERVER_TEXT_BYTES, "%.300s/secret: %s", config->server_data_dir, parley_err_text(err));
-        goto close_folder;
-    }
-    snprintf(text, SERVER_TEXT_BYTES, "out of memory or file descriptors");
-    server->workers = memory_zalloc(server->reactor_count * sizeof *server->workers);
-    struct reader_pool_options pool = {.reactor_count = server->reactor_count};
-    err = server->workers ? mailbox_grid_create(&mail, &server->grid) : -PARLEY_ERR_NOMEM;
-    if (!err)
-        err = reader_pool_create(&pool, &server->pool);
-    if (!err)
-        err = live_shared_create((uint16_t)server->reactor_count, &server->live_shared);
-    if (!err)
-        err = counters_create(server->folder.shard_count, &server->counters);
-    if (err)
-        goto close_folder;
-    for (uint32_t i = 0; i < server->reactor_count; i++) {
-        err = worker_start(server, i);
-        if (err) {
-            snprintf(text, SERVER_TEXT_BYTES, "%s", server->text);
-            start_failure(err, config, text);
-            (void)server_stop(&server); /* the first error is the one to tell */
-            return err;
-        }
-    }
-    *out = server;
-    return 0;
-
-close_folder:
-    counters_destroy(&server->counters);
-    reader_pool_destroy(&server->pool);
-    mailbox_grid_destroy(&server->grid);
-    memory_free(server->workers);
-    data_folder_close(&server->folder);
-free_server:
-    memory_free(server);
+        server_free(server);
+    else
+        *out = server;
     return err;
 }
 

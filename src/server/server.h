@@ -10,7 +10,7 @@
 
 #include "src/server/config.h"
 
-enum { SERVER_TEXT_BYTES = 512 };
+enum { SERVER_TEXT_BYTES = 640 };
 
 struct server;
 

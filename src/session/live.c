@@ -224,7 +224,13 @@ static void send_followers(struct live *l, const struct directory_entry *e, stru
 static bool is_told(enum event_kind kind)
 {
     return kind == EVENT_MESSAGE || kind == EVENT_CREATED || kind == EVENT_ADDED || kind == EVENT_REMOVED ||
-           kind == EVENT_ROLE;
+           kind == EVENT_ROLE || kind == EVENT_RECEIPT;
+}
+
+/* In a large conversation only the reader's own sessions hear of what he has read. */
+static bool concerns_all(const struct event *event, uint32_t page_count)
+{
+    return event->kind != EVENT_RECEIPT || page_count == 1;
 }
 
 static int place(struct live *l, const struct id16 *user)
@@ -274,12 +280,12 @@ void live_publish(struct live *l, const struct event *event, const struct page *
     struct live_shared *shared = l->options.shared;
     if (atomic_load_explicit(&shared->count, memory_order_relaxed) == 0 || !is_told(event->kind))
         return;
-    bool followed = page_count == 0;
+    bool to_all = concerns_all(event, page_count), followed = page_count == 0 && to_all;
     int err = 0;
-    for (uint32_t i = 0; i < page_count && !err; i++)
+    for (uint32_t i = 0; i < page_count && to_all && !err; i++)
         err = place_members(l, pages[i]->applied);
     /* Pages are as they are after the event: who was removed is no member any more, and yet is told. */
-    if (!err && live_has_target(event) && (followed || event->kind == EVENT_REMOVED))
+    if (!err && live_has_target(event) && (followed || !to_all || event->kind == EVENT_REMOVED))
         err = place(l, &event->target_hash);
     const struct directory_entry *followers =
         followed ? directory_find(&l->directories[LIVE_CONVERSATION], &event->conversation) : NULL;
@@ -294,6 +300,20 @@ void live_publish(struct live *l, const struct event *event, const struct page *
         }
         live_message_release(&m);
     }
+    batch_reset(&l->published);
+}
+
+void live_tell_page(struct live *l, const struct id16 *conversation, const struct page *page,
+                    struct span text, uint64_t session)
+{
+    if (atomic_load_explicit(&l->options.shared->count, memory_order_relaxed) == 0)
+        return;
+    struct live_message *m = NULL;
+    if (place_members(l, page->applied) == 0 && l->published.count)
+        m = live_message_passing(conversation, session, text);
+    if (m) /* without memory it is not told: it passes */
+        send_published(l, m, NULL);
+    live_message_release(&m);
     batch_reset(&l->published);
 }
 
@@ -341,6 +361,7 @@ static void end(struct subscriber *s)
 
 static void ask(struct live *l, struct subscriber *s);
 
+/* NOLINTNEXTLINE(misc-no-recursion): a join may be answered by one leave, which ends it. */
 static void answered(struct live *l, struct subscriber *s, int err)
 {
     s->asked = false;
@@ -373,6 +394,7 @@ static void wait_for_turn_end(struct live *l, struct subscriber *s)
 
 /* Joining or leaving, at the key's reactor. What is refused waits: the answers that make room begin a turn, and at its end
  * it is asked again. */
+/* NOLINTNEXTLINE(misc-no-recursion): as above. */
 static void ask(struct live *l, struct subscriber *s)
 {
     enum live_kind kind = s->state == SUBSCRIBER_JOINING ? LIVE_JOIN : LIVE_LEAVE;

@@ -56,6 +56,9 @@ void live_leave(struct live *live, struct subscriber *subscriber);
  * `large`: those who hear of it are to follow it. */
 void live_publish(struct live *live, const struct event *event, const struct page *const *pages,
                   uint32_t page_count, bool large, uint64_t session);
+/* A text for those who are in, that no log has: `kind` 0 in the message. The session's own user hears it on his others. */
+void live_tell_page(struct live *live, const struct id16 *conversation, const struct page *page,
+                    struct span text, uint64_t session);
 /* The user, of this reactor's shard, is now a member of a conversation that is large. */
 void live_tell_large(struct live *live, const struct id16 *user, const struct id16 *conversation);
 void live_mailbox_message(struct live *live, const struct mailbox_message *message);

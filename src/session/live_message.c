@@ -6,7 +6,7 @@
 
 static bool has_target(unsigned kind)
 {
-    return kind == EVENT_ADDED || kind == EVENT_REMOVED || kind == EVENT_ROLE;
+    return kind == EVENT_ADDED || kind == EVENT_REMOVED || kind == EVENT_ROLE || kind == EVENT_RECEIPT;
 }
 
 bool live_has_target(const struct event *event)
@@ -33,14 +33,26 @@ struct live_message *live_message_create(const struct event *event, uint64_t ses
     return m;
 }
 
-struct live_message *live_message_hint(const struct id16 *conversation)
+struct live_message *live_message_passing(const struct id16 *conversation, uint64_t session,
+                                          struct span encoded)
 {
-    struct live_message *m = memory_zalloc(sizeof *m);
+    struct live_message *m = memory_zalloc(sizeof *m + encoded.len);
     if (!m)
         return NULL;
     atomic_init(&m->references, 1);
-    m->large = true;
     m->conversation = *conversation;
+    m->session = session;
+    m->len = (uint32_t)encoded.len;
+    if (encoded.len)
+        memcpy(m->bytes, encoded.data, encoded.len);
+    return m;
+}
+
+struct live_message *live_message_hint(const struct id16 *conversation)
+{
+    struct live_message *m = live_message_passing(conversation, 0, (struct span){0});
+    if (m)
+        m->large = true;
     return m;
 }
 

@@ -18,8 +18,8 @@
 
 struct live_message {
     _Atomic uint32_t references;
-    uint8_t kind;                     /* enum event_kind; 0: a hint, with no text */
-    bool large;                       /* who hears it is to follow the conversation */
+    uint8_t kind; /* enum event_kind; 0: of no event: a hint, with no text, or what no log has */
+    bool large;   /* who hears it is to follow the conversation */
     struct id16 conversation, target; /* target: zeroes when the event has none */
     uint64_t id, seq;                 /* seq 0: no message */
     uint64_t session;                 /* has its answer and does not receive it; 0: none */
@@ -44,6 +44,9 @@ PARLEY_MUST_USE struct live_message *live_message_create(const struct event *eve
                                                          struct span encoded);
 /* To a user who is a member of a large conversation: his sessions are to follow it. */
 PARLEY_MUST_USE struct live_message *live_message_hint(const struct id16 *conversation);
+/* What no log has. */
+PARLEY_MUST_USE struct live_message *live_message_passing(const struct id16 *conversation, uint64_t session,
+                                                          struct span encoded);
 struct live_message *live_message_take(struct live_message *message);
 void live_message_release(struct live_message **message);
 

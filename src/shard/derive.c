@@ -90,7 +90,7 @@ static struct entry get_entry(struct bytes_reader *r)
 
 static bool becomes_large(const struct event *event)
 {
-    return event->kind == EVENT_SPLIT && event->page_count == LARGE_PAGES;
+    return event->kind == EVENT_SPLIT && event->page_count == MACHINE_LARGE_PAGES;
 }
 
 /* Who begins or ends to be a member by this event, or that it makes a conversation large; at most `max`. */
@@ -504,7 +504,10 @@ static void answered(struct shard_request *question)
     s->derive->out_count--;
     if (s->options.ask_ended)
         s->options.ask_ended(s->options.owner);
-    s->pressed |= !err && question->derive.press;
+    if (!err && question->derive.press && !s->pressed) {
+        s->pressed = true;
+        s->pressed_at = s->flushes;
+    }
     if (err == -PARLEY_ERR_LOST) {
         shard_fail(s, err, "a shard's log is shorter than what another shard has derived from it");
     } else if (!err && question->derive.next > feed->offset && !s->derive->stopped) {
@@ -548,6 +551,11 @@ void derive_take_persisted(struct shard *s)
 {
     for (uint32_t i = 0; s->derive && i < s->derive->count; i++)
         s->derive->feeds[i].persisted = s->derive->feeds[i].persisted_found;
+}
+
+uint64_t derive_offset(const struct shard *s, uint32_t source)
+{
+    return s->derive ? s->derive->feeds[source].offset : 0;
 }
 
 /* -- both */
@@ -614,7 +622,7 @@ int derive_open(struct shard *s, struct derive **out)
         feed->question = (struct shard_request){.kind = SHARD_DERIVE,
                                                 .owner = feed,
                                                 .answered = answered,
-                                                .derive = {i, s->options.number, 0, 0, 0}};
+                                                .derive = {.source = i, .destination = s->options.number}};
         err = rows_load_offset(s->store, i, STORE_ALL, &feed->offset);
         feed->persisted = feed->offset;
     }

@@ -16,6 +16,7 @@
  *         6. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
  *            far it has persisted. So an idle shard does not hold a busy one's log.
  * Thread: the shard's reactor.
+ * Errors: -PARLEY_ERR_NOMEM, or what the store says; a damaged row is -PARLEY_ERR_CORRUPT.
  */
 #ifndef PARLEY_SHARD_DERIVE_H
 #define PARLEY_SHARD_DERIVE_H
@@ -39,6 +40,7 @@ void derive_serve(struct shard *s, struct shard_request *request);
 /* Both: once a turn. */
 void derive_turn(struct shard *s);
 /* Source: below this no destination will ever ask again. */
+uint64_t derive_offset(const struct shard *s, uint32_t source);
 uint64_t derive_floor(const struct shard *s);
 /* Source: answers the request when the row of the user at `position` is in his shard's store. */
 void derive_answer(struct shard *s, struct shard_request *request, const struct id16 *user,

@@ -2,8 +2,7 @@
  *
  * Why:    a large conversation's events go to those who follow it, so a session must know which of its user's conversations
  *         are large; asking each owner at each connect would be too dear. A conversation never becomes small again.
- * Shape:  ids in order. Large: more than half of the pages that an event carries, so that who is connected while it grows
- *         follows it before events carry none.
+ * Shape:  ids in order. Large: of MACHINE_LARGE_PAGES.
  * Owner:  large_set_clear frees it.
  * Thread: its shard's reactor.
  */
@@ -11,8 +10,6 @@
 #define PARLEY_SHARD_LARGE_SET_H
 
 #include "src/machine/machine.h"
-
-enum { LARGE_PAGES = MACHINE_FANOUT_PAGES_MAX / 2 + 1 };
 
 struct large_set {
     struct id16 *ids;

@@ -51,7 +51,7 @@ static uint32_t home_of(const struct objects *objects, const struct machine_key 
 {
     uint64_t h;
     memcpy(&h, key->id.bytes, sizeof h);
-    h = (h + key->page * 8u + (uint64_t)key->kind) *
+    h = (h + key->page * UINT64_C(8) + (uint64_t)key->kind) *
         0x9e3779b97f4a7c15u; /* pages of one conversation spread too */
     return (uint32_t)(h >> 32) & (objects->slot_count - 1);
 }
@@ -203,6 +203,19 @@ void objects_measure(struct objects *objects, struct object *node)
         bytes += node->key.kind == OBJECT_PAGE ? page_bytes(node->is.page) : sizeof *node->is.user;
     objects->bytes = objects->bytes - node->bytes + bytes;
     node->bytes = bytes;
+}
+
+int object_apply(struct object *node, const struct event *event, uint64_t position)
+{
+    switch (node->key.kind) {
+    case OBJECT_CONVERSATION:
+        return machine_apply_conversation(node->is.conversation, event, position);
+    case OBJECT_PAGE:
+        return machine_apply_page(node->is.page, event, position);
+    case OBJECT_USER:
+        return machine_apply_user(node->is.user, event, position);
+    }
+    return -PARLEY_ERR_INTERNAL;
 }
 
 uint64_t object_position(const struct object *node)

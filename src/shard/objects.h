@@ -12,6 +12,8 @@
 
 #include "src/machine/machine.h"
 
+enum { OBJECT_TYPING_MAX = 2 };
+
 struct shard_request;
 
 struct object {
@@ -40,6 +42,10 @@ struct object {
     struct shard_request *queue, **queue_tail;
     bool pumping;
     struct object_given *given; /* dedup rows for the head of the queue */
+    /* Who was told to be writing last, and when. */
+    struct object_typing {
+        uint64_t tag, ms;
+    } typing[OBJECT_TYPING_MAX];
 };
 
 /* A dedup row that was read for a decision. */
@@ -76,6 +82,8 @@ void objects_used(struct objects *objects, struct object *node);
 void objects_measure(struct objects *objects, struct object *node);
 void objects_grew(struct objects *objects, struct object *node, size_t bytes);
 
+/* Errors: machine_apply_*'s. */
+PARLEY_MUST_USE int object_apply(struct object *node, const struct event *event, uint64_t position);
 /* The last event that it contains, applied; 0: it is empty. */
 uint64_t object_position(const struct object *node);
 /* Neither applied nor decided events: as if it were not there. */

@@ -32,6 +32,12 @@ void reads_summary(struct shard_request *request, const struct conversation *c, 
                                        .last_message_id = c->applied.last_message_id,
                                        .title_len = c->title_len,
                                        .creator_len = c->creator_len};
+    if (member) {
+        uint64_t sent = conversation_sent_by(c, &request->command.actor_hash);
+        s->read_seq = member->read_seq;
+        s->delivered_seq = member->delivered_seq;
+        s->unread = c->applied.last_seq - (sent > member->read_seq ? sent : member->read_seq);
+    }
     memcpy(s->title, c->title, c->title_len);
     memcpy(s->creator, c->creator, c->creator_len);
 }

@@ -5,6 +5,7 @@
  *         What is asked of a conversation goes to its shard, what is asked of a user to his (shard_request_key).
  * Owner:  the door's, from submit until `answered`: command and all that it points to must live so long. While a shard
  *         has it nobody else touches it.
+ * Thread: submit on the door's core; `done` on the shard's; `answered` on the door's.
  */
 #ifndef PARLEY_SHARD_REQUEST_H
 #define PARLEY_SHARD_REQUEST_H
@@ -21,7 +22,8 @@ enum shard_request_kind {
                            that is given -> page with that one message; NOT_FOUND */
     SHARD_CONVERSATION, /* -> summary */
     SHARD_MEMBERS,      /* one page of members, number `from_page` -> page of members, next_page */
-    SHARD_LIST,         /* the actor's conversations with an id above `list_after` -> page of list entries */
+    SHARD_TYPING, /* tells the members that the actor is writing; never logged, forgotten when nobody hears it */
+    SHARD_LIST, /* the actor's conversations with an id above `list_after` -> page of list entries */
     SHARD_LARGE, /* the same, but only large ones (src/shard/large_set.h): what a session follows; `list_next` */
     SHARD_PROFILE, /* of the user command.target -> page.entries is his name; NOT_FOUND when he never set one */
     SHARD_DERIVE   /* between shards only: `derive` -> page of entries, src/shard/derive.h */
@@ -55,6 +57,7 @@ struct conversation_summary {
     enum member_role role; /* the actor's; 0 for a service that is no member */
     uint32_t members, page_count;
     uint64_t created_id, created_ms, last_seq, last_message_id;
+    uint64_t read_seq, delivered_seq, unread; /* the actor's; what he sent lately he has read */
     uint16_t title_len;
     uint8_t creator_len, title[TITLE_BYTES_MAX], creator[USER_ID_BYTES_MAX];
 };

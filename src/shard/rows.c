@@ -7,9 +7,7 @@
 
 enum {
     ID_BYTES = 16,
-    PAGE_KEY_BYTES = ID_BYTES + 4,
     POSITION_VERSION = 1,
-    MEMBERSHIP_KEY_BYTES = 2 * ID_BYTES,
     MEMBERSHIP_VERSION = 1,
     MEMBERSHIP_BYTES = 9,
     OFFSET_NAME_BYTES = 7,
@@ -59,11 +57,11 @@ static struct store_key at(enum store_family family, uint32_t month, const uint8
     return (struct store_key){family, month, {key, len}};
 }
 
-static struct store_key page_at(const struct machine_key *key, uint8_t room[PAGE_KEY_BYTES])
+static struct store_key page_at(const struct machine_key *key, uint8_t room[ROWS_PAGE_KEY_BYTES])
 {
     memcpy(room, key->id.bytes, ID_BYTES);
     put_be(room + ID_BYTES, key->page, sizeof key->page);
-    return at(STORE_MEMBERS, 0, room, PAGE_KEY_BYTES);
+    return at(STORE_MEMBERS, 0, room, ROWS_PAGE_KEY_BYTES);
 }
 
 /* -- loading */
@@ -77,7 +75,7 @@ static int get(struct store *store, struct store_key key, enum store_tier tier, 
     return err == -PARLEY_ERR_NOT_FOUND ? 0 : err;
 }
 
-static int load_filters(struct store *store, struct conversation *c, enum store_tier tier)
+int rows_load_filters(struct store *store, struct conversation *c, enum store_tier tier)
 {
     struct dedup *d = &c->dedup;
     int err = 0;
@@ -121,7 +119,7 @@ static int load_conversation(struct store *store, const struct id16 *id, enum st
         err = conversation_decode(id, dedup, (struct span){row, len}, &c);
     memory_free(row);
     if (!err && c)
-        err = load_filters(store, c, tier);
+        err = rows_load_filters(store, c, tier);
     if (!err && c)
         err = load_tail(store, c, tier);
     if (err)
@@ -133,7 +131,7 @@ static int load_conversation(struct store *store, const struct id16 *id, enum st
 int rows_load(struct store *store, const struct machine_key *key, enum store_tier tier,
               const struct dedup_options *dedup, void **out)
 {
-    uint8_t page_key[PAGE_KEY_BYTES], *row;
+    uint8_t page_key[ROWS_PAGE_KEY_BYTES], *row;
     size_t len;
     *out = NULL;
     if (key->kind == OBJECT_CONVERSATION)
@@ -150,6 +148,20 @@ int rows_load(struct store *store, const struct machine_key *key, enum store_tie
     }
     memory_free(row);
     return err;
+}
+
+int rows_need(struct store *store, struct objects *objects, const struct machine_key *key,
+              struct object **out)
+{
+    void *any = NULL;
+    int err = objects_node(objects, key, out);
+    if (err || (*out)->is.any)
+        return err;
+    err = rows_load(store, key, STORE_ALL, &objects->dedup, &any);
+    if (err || !any)
+        return err ? err : objects_make(objects, *out);
+    objects_give(objects, *out, any);
+    return 0;
 }
 
 int rows_load_dedup(struct store *store, const struct id16 *conversation, uint64_t first_id,
@@ -218,6 +230,22 @@ static void put_dedup(struct store_batch *batch, const struct conversation *c)
     }
 }
 
+void rows_put_filters(struct store_batch *batch, const struct conversation *c)
+{
+    const struct dedup *d = &c->dedup;
+    uint8_t key[ROWS_CHUNK_KEY_BYTES];
+    struct dedup_piece piece;
+    uint64_t cleared = UINT64_MAX;
+    for (uint64_t from = d->base; dedup_piece_at(d, from, &piece); from = piece.next) {
+        if (piece.segment != cleared) {
+            key_of(&c->id, piece.segment, key);
+            store_batch_delete(batch, at(STORE_FILTERS, 0, key, sizeof key));
+            cleared = piece.segment;
+        }
+        put_filter(batch, c, &piece);
+    }
+}
+
 static void put_conversation(struct store_batch *batch, const struct conversation *c)
 {
     uint8_t room[CONVERSATION_ROW_BYTES_MAX];
@@ -233,7 +261,7 @@ static void put_conversation(struct store_batch *batch, const struct conversatio
 
 static int put_page(struct store_batch *batch, const struct object *node)
 {
-    uint8_t key[PAGE_KEY_BYTES];
+    uint8_t key[ROWS_PAGE_KEY_BYTES];
     size_t room = page_len_max(node->is.page);
     uint8_t *row = memory_alloc(room);
     if (!row)
@@ -328,17 +356,17 @@ int rows_load_position(struct store *store, enum store_tier tier, struct rows_po
 /* -- derived */
 
 static struct store_key membership_at(const struct id16 *user, const struct id16 *conversation,
-                                      uint8_t key[MEMBERSHIP_KEY_BYTES])
+                                      uint8_t key[ROWS_MEMBERSHIP_KEY_BYTES])
 {
     memcpy(key, user->bytes, ID_BYTES);
     memcpy(key + ID_BYTES, conversation->bytes, ID_BYTES);
-    return at(STORE_MEMBERSHIPS, 0, key, MEMBERSHIP_KEY_BYTES);
+    return at(STORE_MEMBERSHIPS, 0, key, ROWS_MEMBERSHIP_KEY_BYTES);
 }
 
 void rows_put_membership(struct store_batch *batch, const struct id16 *user, const struct id16 *conversation,
                          uint64_t id)
 {
-    uint8_t key[MEMBERSHIP_KEY_BYTES], row[MEMBERSHIP_BYTES];
+    uint8_t key[ROWS_MEMBERSHIP_KEY_BYTES], row[MEMBERSHIP_BYTES];
     struct bytes_writer w = bytes_writer_of(row, sizeof row);
     bytes_put_u8(&w, MEMBERSHIP_VERSION);
     bytes_put_u64(&w, id);
@@ -348,8 +376,24 @@ void rows_put_membership(struct store_batch *batch, const struct id16 *user, con
 void rows_delete_membership(struct store_batch *batch, const struct id16 *user,
                             const struct id16 *conversation)
 {
-    uint8_t key[MEMBERSHIP_KEY_BYTES];
+    uint8_t key[ROWS_MEMBERSHIP_KEY_BYTES];
     store_batch_delete(batch, membership_at(user, conversation, key));
+}
+
+int rows_load_membership(struct store *store, const struct id16 *user, const struct id16 *conversation,
+                         enum store_tier tier, uint64_t *id)
+{
+    uint8_t key[ROWS_MEMBERSHIP_KEY_BYTES], *row;
+    size_t len;
+    *id = 0;
+    int err = get(store, membership_at(user, conversation, key), tier, &row, &len);
+    if (err || !row)
+        return err;
+    struct bytes_reader r = bytes_reader_of(row, len);
+    bool known = bytes_get_u8(&r) == MEMBERSHIP_VERSION;
+    *id = bytes_get_u64(&r);
+    memory_free(row);
+    return known && bytes_reader_done(&r) && *id ? 0 : -PARLEY_ERR_CORRUPT;
 }
 
 struct membership_scan {
@@ -364,7 +408,7 @@ static int on_membership(void *owner, struct span key, struct span value)
     struct id16 conversation;
     bool known = bytes_get_u8(&r) == MEMBERSHIP_VERSION;
     uint64_t id = bytes_get_u64(&r);
-    if (key.len != MEMBERSHIP_KEY_BYTES || !known || !bytes_reader_done(&r))
+    if (key.len != ROWS_MEMBERSHIP_KEY_BYTES || !known || !bytes_reader_done(&r))
         return -PARLEY_ERR_CORRUPT;
     memcpy(conversation.bytes, key.data + ID_BYTES, ID_BYTES);
     return scan->fn(scan->owner, &conversation, id);
@@ -373,16 +417,28 @@ static int on_membership(void *owner, struct span key, struct span value)
 int rows_scan_memberships(struct store *store, const struct id16 *user, const struct id16 *from,
                           enum store_tier tier, rows_membership_fn *fn, void *owner)
 {
-    uint8_t key[MEMBERSHIP_KEY_BYTES];
+    uint8_t key[ROWS_MEMBERSHIP_KEY_BYTES];
     struct membership_scan scan = {fn, owner};
     return store_scan(store, membership_at(user, from, key), ID_BYTES, tier, on_membership, &scan);
 }
 
+static struct store_key large_at(const struct id16 *conversation, uint8_t key[LARGE_KEY_BYTES])
+{
+    memcpy(key, "large", LARGE_NAME_BYTES);
+    memcpy(key + LARGE_NAME_BYTES, conversation->bytes, ID_BYTES);
+    return at(STORE_META, 0, key, LARGE_KEY_BYTES);
+}
+
 void rows_put_large(struct store_batch *batch, const struct id16 *conversation)
 {
-    uint8_t key[LARGE_KEY_BYTES] = "large", version = LARGE_VERSION;
-    memcpy(key + LARGE_NAME_BYTES, conversation->bytes, ID_BYTES);
-    store_batch_put(batch, at(STORE_META, 0, key, sizeof key), (struct span){&version, 1});
+    uint8_t key[LARGE_KEY_BYTES], version = LARGE_VERSION;
+    store_batch_put(batch, large_at(conversation, key), (struct span){&version, 1});
+}
+
+void rows_delete_large(struct store_batch *batch, const struct id16 *conversation)
+{
+    uint8_t key[LARGE_KEY_BYTES];
+    store_batch_delete(batch, large_at(conversation, key));
 }
 
 struct large_scan {

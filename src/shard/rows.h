@@ -15,11 +15,22 @@
 #include "src/shard/objects.h"
 #include "storage/store.h"
 
-enum { ROWS_CHUNK_KEY_BYTES = 24 };
+enum {
+    ROWS_CHUNK_KEY_BYTES = 24, /* of chunks, dedup rows and filters */
+    ROWS_PAGE_KEY_BYTES = 20,
+    ROWS_MEMBERSHIP_KEY_BYTES = 32
+};
 
 /* The object as the store has it; *out is NULL when it has none. Owns: the caller's, objects_give takes it. */
 PARLEY_MUST_USE int rows_load(struct store *store, const struct machine_key *key, enum store_tier tier,
                               const struct dedup_options *dedup, void **out);
+/* Its node, loaded or fresh: for who may block, such as a replay. Errors: rows_load's, and then the node is empty. */
+PARLEY_MUST_USE int rows_need(struct store *store, struct objects *objects, const struct machine_key *key,
+                              struct object **out);
+/* A decoded conversation's filters. Errors: -PARLEY_ERR_CORRUPT also when one is missing. */
+PARLEY_MUST_USE int rows_load_filters(struct store *store, struct conversation *c, enum store_tier tier);
+/* Puts all that dedup knows as its filter rows, in place of those that are there. */
+void rows_put_filters(struct store_batch *batch, const struct conversation *c);
 /* The dedup row that begins with the event; *row is NULL when there is none. Owns: memory_free. */
 PARLEY_MUST_USE int rows_load_dedup(struct store *store, const struct id16 *conversation, uint64_t first_id,
                                     enum store_tier tier, uint8_t **row, size_t *len);
@@ -49,8 +60,12 @@ typedef int rows_membership_fn(void *owner, const struct id16 *conversation, uin
 PARLEY_MUST_USE int rows_scan_memberships(struct store *store, const struct id16 *user,
                                           const struct id16 *from, enum store_tier tier,
                                           rows_membership_fn *fn, void *owner);
+/* 0 in *id: there is no such row. */
+PARLEY_MUST_USE int rows_load_membership(struct store *store, const struct id16 *user,
+                                         const struct id16 *conversation, enum store_tier tier, uint64_t *id);
 /* Which conversations are large, of all shards; derived. */
 void rows_put_large(struct store_batch *batch, const struct id16 *conversation);
+void rows_delete_large(struct store_batch *batch, const struct id16 *conversation);
 typedef int rows_large_fn(void *owner, const struct id16 *conversation);
 PARLEY_MUST_USE int rows_scan_large(struct store *store, enum store_tier tier, rows_large_fn *fn,
                                     void *owner);

@@ -6,11 +6,17 @@
 #include <unistd.h>
 
 #include "src/base/error.h"
+#include "src/base/logger.h"
 #include "src/base/memory.h"
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
-enum { JOB_WAIT_US = 200 };
+enum {
+    JOB_WAIT_US = 200,
+    EXPECT_EVERY_MS = 60000,
+    CLOCK_SLACK_MS = 1000,
+    CEILING_AHEAD_MAX = 10 /* leases: each start begins above the last ceiling, so that quick ones add up */
+};
 
 void shard_fail(struct shard *s, int err, const char *what)
 {
@@ -48,6 +54,23 @@ static uint64_t next_ceiling(void *owner)
     return s->ceiling;
 }
 
+static void expect_month(struct shard *s, uint64_t now_ms)
+{
+    if (now_ms - s->expected_ms < EXPECT_EVERY_MS) /* a clock that stepped back asks again */
+        return;
+    s->expected_ms = now_ms;
+    store_expect_month(s->store, snowflake_month(snowflake_ceiling(&s->ids, now_ms, 0)));
+}
+
+/* Ids and ceilings do not step back with the clock; that it did is somebody's mistake all the same. */
+static void watch_clock(struct shard *s, uint64_t now_ms)
+{
+    if (now_ms + CLOCK_SLACK_MS < s->wall_ms)
+        logger_line(LOGGER_WARN, "clock_stepped_back", logger_u64("shard", s->options.number),
+                    logger_u64("by_ms", s->wall_ms - now_ms));
+    s->wall_ms = now_ms;
+}
+
 void shard_turn_end(struct shard *s)
 {
     if (s->failed)
@@ -58,6 +81,8 @@ void shard_turn_end(struct shard *s)
     shard_trim(s);
     derive_turn(s);
     uint64_t now = clock_wall_ms(s->options.clock);
+    watch_clock(s, now);
+    expect_month(s, now);
     /* A lease half used up is renewed, so that announcements of an idle shard can go on. A full log will try again. */
     if (!s->failed && log_idle(s->log) && snowflake_ms(log_ceiling(s->log)) < now + s->options.lease_ms / 2) {
         int err = log_tick(s->log);
@@ -87,6 +112,7 @@ static int open_log(struct shard *s, struct log_report *report)
     struct log_options log = {.dir = s->options.log_dir,
                               .files = s->options.files,
                               .segment_bytes = s->options.segment_bytes,
+                              .must_exist = s->options.must_exist,
                               .helper_thread = s->options.helper_thread,
                               .owner = s,
                               .on_durable = shard_on_durable,
@@ -117,11 +143,12 @@ static int replay(struct shard *s, struct log_report *report)
         snprintf(report->text, sizeof report->text,
                  "the log begins at position %llu, but the store needs it from %llu: %s",
                  (unsigned long long)start, (unsigned long long)redo,
-                 position.redo ? "the store is older than the log" : "the store is missing");
+                 position.redo ? "the store is older than the log"
+                               : "the store is missing; restore it from a backup, see 'parley verify'");
         return -PARLEY_ERR_LOST;
     }
     s->persisted_redo = redo;
-    writeback_init(&s->writeback, &s->objects, s->store, redo);
+    writeback_init(&s->writeback, &s->objects, s->store, redo, s->options.batch_bytes);
     if (redo < end)
         err = log_read(s->log, redo, end, shard_replay_record, s);
     if (err)
@@ -162,6 +189,8 @@ int shard_open(const struct shard_options *options, struct log_report *report, s
     s->applied_id = s->ceiling;
     s->applied_ms = clock_monotonic_ms(options->clock);
     snowflake_init(&s->ids, options->number, s->ceiling);
+    uint64_t ahead_ms = (uint64_t)options->lease_ms * CEILING_AHEAD_MAX;
+    s->wall_ms = snowflake_ms(s->ceiling) - ahead_ms; /* the clock has said so before the start */
     *out = s;
     return 0;
 
@@ -244,9 +273,19 @@ const struct page *shard_page(const struct shard *s, const struct id16 *conversa
     return find(s, (struct machine_key){.kind = OBJECT_PAGE, .id = *conversation, .page = number});
 }
 
-const struct user *shard_user(const struct shard *s, const struct id16 *hash)
+uint64_t shard_log_start(const struct shard *s)
 {
-    return find(s, (struct machine_key){.kind = OBJECT_USER, .id = *hash});
+    return log_start(s->log);
+}
+
+uint64_t shard_log_end(const struct shard *s)
+{
+    return log_end(s->log);
+}
+
+uint64_t shard_derived_to(const struct shard *s, uint32_t source)
+{
+    return derive_offset(s, source);
 }
 
 uint64_t shard_applied_id(const struct shard *s)

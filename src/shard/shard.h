@@ -29,11 +29,20 @@ struct shard_effect {
     uint64_t session; /* that asked for it, see struct shard_request */
 };
 
+/* Somebody is writing in a conversation of one page. Borrowed for the call. */
+struct shard_typing {
+    struct id16 conversation, user_hash;
+    struct span user;
+    const struct page *page;
+    uint64_t session; /* whose it is; it does not hear of itself */
+};
+
 struct shard_options {
     uint32_t number;
     const char *log_dir;
     struct file_layer *files; /* outlives the shard */
     uint64_t segment_bytes;   /* 0: the log's default */
+    bool must_exist;          /* as the log's */
     bool helper_thread;       /* as the log's */
     struct hash_key key;
     const struct clock_source *clock;
@@ -49,12 +58,15 @@ struct shard_options {
     void (*ask_ended)(void *owner); /* one has come home; may be NULL */
     uint64_t memory_bytes_max;      /* of objects */
     uint64_t dirty_bytes_max;       /* of applied events that the store lacks */
+    uint32_t batch_bytes;           /* of one write to the store, about; 0: the default */
     uint64_t log_bytes_max;         /* of kept log; at least four segments */
     uint32_t lease_ms;              /* how far ceilings lie ahead of the clock */
     uint32_t request_count_max;     /* waiting for their commit; more are refused with FULL */
     void *owner;
     /* Each event, in order, when it is applied; never of a replay. May not submit. May be NULL. */
     void (*on_applied)(void *owner, const struct shard_effect *effect);
+    /* May not submit. May be NULL. */
+    void (*on_typing)(void *owner, const struct shard_typing *typing);
     /* The user, of this shard, is now a member of a large conversation, of any shard. May not submit. May be NULL. */
     void (*on_large_member)(void *owner, const struct id16 *user, const struct id16 *conversation);
     /* From any thread: a turn is wanted, something is done. May be NULL. */
@@ -82,7 +94,10 @@ void shard_turn_end(struct shard *shard);
 /* Applied objects in memory, NULL when there is none. They live until the next call that may change them. */
 const struct conversation *shard_conversation(const struct shard *shard, const struct id16 *id);
 const struct page *shard_page(const struct shard *shard, const struct id16 *conversation, uint32_t number);
-const struct user *shard_user(const struct shard *shard, const struct id16 *hash);
+uint64_t shard_log_start(const struct shard *shard);
+uint64_t shard_log_end(const struct shard *shard);
+/* How far it has derived the other's log, or its own; 0: it derives nothing. */
+uint64_t shard_derived_to(const struct shard *shard, uint32_t source);
 uint64_t shard_applied_id(const struct shard *shard);
 uint32_t shard_object_count(const struct shard *shard);
 uint32_t shard_waiting_count(const struct shard *shard); /* requests, and reads of the store */

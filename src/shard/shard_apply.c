@@ -7,19 +7,6 @@
 
 enum { PENDING_HEAD_BYTES = 24, PENDING_BYTES_FIRST = 4096 };
 
-static int apply_to(struct object *node, const struct event *event, uint64_t position)
-{
-    switch (node->key.kind) {
-    case OBJECT_CONVERSATION:
-        return machine_apply_conversation(node->is.conversation, event, position);
-    case OBJECT_PAGE:
-        return machine_apply_page(node->is.page, event, position);
-    case OBJECT_USER:
-        return machine_apply_user(node->is.user, event, position);
-    }
-    return -PARLEY_ERR_INTERNAL;
-}
-
 /* An object whose position covers the event has it already. */
 static int apply_event(struct shard *s, const struct event *event, uint64_t position, size_t event_bytes,
                        bool replay)
@@ -36,7 +23,7 @@ static int apply_event(struct shard *s, const struct event *event, uint64_t posi
         if (!err && object_position(node) >= position)
             continue;
         if (!err)
-            err = apply_to(node, event, position);
+            err = object_apply(node, event, position);
         if (err)
             return err;
         objects_used(&s->objects, node);

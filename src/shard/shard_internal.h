@@ -53,11 +53,16 @@ struct shard {
     uint8_t *record;        /* where a record is encoded */
     uint64_t log_written;   /* bytes of records applied since the start */
     uint64_t applied_ms, persisted_redo;
+    uint64_t wall_ms;     /* the last reading of the wall clock */
+    uint64_t expected_ms; /* when the store was last told which month is coming */
     struct upkeep persisted, flush;
     uint64_t loads, loads_from_disk, evictions, flushes;
     uint64_t loads_seen; /* by the eviction */
     bool pressed;        /* by a source of derivation: flush, and say so */
+    uint64_t pressed_at; /* as many flushes had ended; so had, when what is persisted was asked for: */
+    uint64_t asked_at;
     bool failed, closing;
+    bool told_full;   /* in the log */
     bool evict_stuck; /* memory is over its limit, and nothing was free to go */
 };
 

@@ -130,14 +130,9 @@ int shard_need(struct shard *s, const struct machine_key *key, enum reader_class
 
 int shard_need_now(struct shard *s, const struct machine_key *key, struct object **out)
 {
-    void *any = NULL;
-    int err = objects_node(&s->objects, key, out);
-    if (!err && !(*out)->is.any) {
-        err = rows_load(s->store, key, STORE_ALL, &s->options.dedup, &any);
-        if (!err)
-            err = give(s, *out, any);
-    }
-    return err;
+    const struct object *node = objects_find(&s->objects, key);
+    s->loads += !node || !node->is.any;
+    return rows_need(s->store, &s->objects, key, out);
 }
 
 int shard_need_dedup_row(struct shard *s, struct object *conversation, uint64_t first_id,

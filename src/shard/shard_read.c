@@ -8,7 +8,10 @@
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
-enum { RECALL_ROWS_MAX = 8 }; /* of different rows that one fingerprint's tag may lead to */
+enum {
+    TYPING_QUIET_MS = 3000,
+    RECALL_ROWS_MAX = 8
+}; /* of different rows that one fingerprint's tag may lead to */
 
 /* A read of messages under way; it outlives the request's place in the queue. */
 struct reading {
@@ -224,6 +227,44 @@ static int serve_profile(const struct object *anchor, struct shard_request *requ
     return 0;
 }
 
+/* A client says it with each key; the others hear it once in a while. */
+static bool typing_is_news(struct object *anchor, uint64_t tag, uint64_t now_ms)
+{
+    struct object_typing *oldest = &anchor->typing[0];
+    for (uint32_t i = 0; i < OBJECT_TYPING_MAX; i++) {
+        struct object_typing *t = &anchor->typing[i];
+        if (t->tag == tag && now_ms - t->ms < TYPING_QUIET_MS)
+            return false;
+        if (t->tag == tag || (oldest->tag != tag && t->ms < oldest->ms))
+            oldest = t;
+    }
+    *oldest = (struct object_typing){tag, now_ms};
+    return true;
+}
+
+/* In larger conversations nobody is told. */
+static int serve_typing(struct shard *s, struct object *anchor, const struct shard_request *request,
+                        const struct page *page)
+{
+    const struct command *c = &request->command;
+    const struct member *member = page ? page_find(page->applied, &c->actor_hash) : NULL;
+    if (!member || !member_active(member))
+        return -PARLEY_ERR_NOT_MEMBER; /* a service, for somebody who is not in */
+    if (member->role == ROLE_READ_ONLY)
+        return -PARLEY_ERR_FORBIDDEN;
+    bool small = anchor->is.conversation->applied.page_count == 1;
+    if (!small || !s->options.on_typing ||
+        !typing_is_news(anchor, event_sender_tag(&c->actor_hash), clock_monotonic_ms(s->options.clock)))
+        return 0;
+    struct shard_typing typing = {.conversation = c->conversation,
+                                  .user_hash = c->actor_hash,
+                                  .user = c->actor,
+                                  .page = page,
+                                  .session = request->session};
+    s->options.on_typing(s->options.owner, &typing);
+    return 0;
+}
+
 int shard_serve_read(struct shard *s, struct object *anchor, struct shard_request *request)
 {
     if (request->kind == SHARD_PROFILE)
@@ -232,8 +273,9 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
     const struct id16 *id = &request->command.conversation;
     const struct page *page = NULL, *wanted = NULL;
     int err = 0;
-    if (c->applied.exists)
-        err = need_page(s, id, page_number(&request->command.actor_hash, c->applied.page_count), &page);
+    if (!c->applied.exists)
+        return -PARLEY_ERR_NOT_FOUND;
+    err = need_page(s, id, page_number(&request->command.actor_hash, c->applied.page_count), &page);
     if (!err)
         err = reads_allowed(&request->command, c, page);
     if (err)
@@ -246,6 +288,8 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
     case SHARD_CONVERSATION:
         reads_summary(request, c, page);
         return 0;
+    case SHARD_TYPING:
+        return serve_typing(s, anchor, request, page);
     case SHARD_MEMBERS:
         if (request->from_page >= c->applied.page_count)
             return -PARLEY_ERR_NOT_FOUND;

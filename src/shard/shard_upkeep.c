@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "src/base/error.h"
+#include "src/base/logger.h"
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 
@@ -129,7 +130,7 @@ static void run_persisted(void *owner)
     struct shard *s = owner;
     struct rows_position position;
     s->persisted.err = rows_load_position(s->store, STORE_PERSISTED, &position);
-    s->persisted.redo = position.redo;
+    s->persisted.redo = position.redo ? position.redo : 1; /* nothing was ever written back */
     if (!s->persisted.err)
         s->persisted.err = derive_load_persisted(s);
 }
@@ -142,7 +143,8 @@ static void persisted_done(void *owner)
     if (s->persisted.err || s->closing)
         return;
     derive_take_persisted(s);
-    s->pressed = s->pressed && s->flush.busy; /* it presses again */
+    if (s->asked_at > s->pressed_at) /* a flush has come between; else it presses on */
+        s->pressed = false;
     s->persisted_redo = s->persisted.redo;
     uint64_t floor = derive_floor(s);
     int err = log_trim(s->log, floor < s->persisted_redo ? floor : s->persisted_redo);
@@ -176,14 +178,30 @@ static void ask(struct shard *s, struct upkeep *u, void (*run)(void *), void (*d
     s->job_count++;
 }
 
+/* Begun when commands are refused for it, ended when the log is no longer long: it does not flicker between. */
+static void tell_full(struct shard *s, bool is_long)
+{
+    bool full = s->told_full ? is_long : log_bytes(s->log) > s->options.log_bytes_max;
+    if (full == s->told_full)
+        return;
+    s->told_full = full;
+    logger_line(full ? LOGGER_WARN : LOGGER_INFO, full ? "log_full_began" : "log_full_ended",
+                logger_u64("shard", s->options.number), logger_u64("bytes", log_bytes(s->log)),
+                logger_u64("start", log_start(s->log)), logger_u64("persisted_redo", s->persisted_redo),
+                logger_u64("derived_floor", derive_floor(s)));
+}
+
 void shard_trim(struct shard *s)
 {
     uint64_t now = clock_monotonic_ms(s->options.clock);
     bool behind = s->persisted_redo < writeback_redo(&s->writeback);
     bool is_long = shard_log_is_long(s);
+    tell_full(s, is_long);
     /* A log that is long with nothing but ticks, or for a destination that was behind, moves no redo. */
-    if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms)
+    if ((behind || is_long || s->pressed) && !s->persisted.busy && now >= s->persisted.next_ms) {
+        s->asked_at = s->flushes;
         ask(s, &s->persisted, run_persisted, persisted_done, now + PERSISTED_EVERY_MS);
+    }
     /* What is written back but rests in memtables holds the log. */
     if (((behind && is_long) || s->pressed) && !s->flush.busy && now >= s->flush.next_ms)
         ask(s, &s->flush, run_flush, flush_done, now + FLUSH_EVERY_MS);

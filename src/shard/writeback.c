@@ -12,9 +12,11 @@ struct flight {
     struct object *objects[WRITEBACK_OBJECTS_MAX];
 };
 
-void writeback_init(struct writeback *w, struct objects *objects, struct store *store, uint64_t applied)
+void writeback_init(struct writeback *w, struct objects *objects, struct store *store, uint64_t applied,
+                    uint32_t batch_bytes)
 {
     *w = (struct writeback){.objects = objects, .store = store, .applied = applied};
+    w->batch_bytes = batch_bytes ? batch_bytes : WRITEBACK_BATCH_BYTES;
     w->big_tail = &w->big;
     w->flights_tail = &w->flights;
 }
@@ -62,7 +64,7 @@ void writeback_touched(struct writeback *w, struct object *node, uint64_t positi
     }
     node->dirty_bytes += event_bytes;
     w->dirty_bytes += event_bytes;
-    if (node->dirty_bytes >= WRITEBACK_BIG_BYTES && !node->big) {
+    if (node->dirty_bytes >= w->batch_bytes / 2 && !node->big) {
         node->big = true;
         node->big_next = NULL;
         *w->big_tail = node;
@@ -129,7 +131,7 @@ static struct object *next_of(struct object **big, struct object **old)
 static void fill(const struct writeback *w, struct store_batch *batch, struct flight *flight)
 {
     struct object *big = w->big, *old = w->oldest, *node;
-    while (flight->count < WRITEBACK_OBJECTS_MAX && store_batch_bytes(batch) < WRITEBACK_BATCH_BYTES &&
+    while (flight->count < WRITEBACK_OBJECTS_MAX && store_batch_bytes(batch) < w->batch_bytes &&
            (node = next_of(&big, &old)) != NULL) {
         rows_put(batch, node);
         node->frozen = true;

@@ -107,5 +107,5 @@ def code(answer):
     """Status and code of a refusal, which has the one form."""
     assert answer.headers["content-type"] == "application/json", answer.text
     error = answer.json()["error"]
-    assert set(answer.json()) == {"error"} and {"code", "message"} <= set(error) <= {"code", "message", "retry_after_ms"}
+    assert set(answer.json()) == {"error"} and {"code", "message"} <= set(error) <= {"code", "message", "field", "retry_after_ms"}
     return answer.status_code, error["code"]

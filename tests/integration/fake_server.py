@@ -36,10 +36,10 @@ class Socket:
 
 
 class FakeServer:
-    """`http(method, path, body)` gives (status, JSON); `ws(socket)` talks until it returns."""
+    """`http(method, path, body)` gives (status, JSON); `ws(socket)` talks until it returns; `upgrade()` may refuse it first."""
 
-    def __init__(self, http=None, ws=None):
-        self.http, self.ws = http, ws
+    def __init__(self, http=None, ws=None, upgrade=lambda: None):
+        self.http, self.ws, self.upgrade = http, ws, upgrade
         self.loop = asyncio.new_event_loop()
         ready = threading.Event()
 
@@ -77,7 +77,8 @@ class FakeServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         method, path, _ = head[0].split()
         fields = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in head[1:] if line)}
-        if "upgrade" in fields:
+        refusal = self.upgrade() if "upgrade" in fields else None
+        if "upgrade" in fields and not refusal:
             accept = base64.b64encode(hashlib.sha1(
                 (fields["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
             writer.write(("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -85,7 +86,7 @@ class FakeServer:
             await self.ws(Socket(reader, writer))
             return False
         body = await reader.readexactly(int(fields.get("content-length", 0)))
-        status, answer = self.http(method, path, json.loads(body) if body else None)
+        status, answer = refusal or self.http(method, path, json.loads(body) if body else None)
         if status == 0:  # no answer at all
             return False
         data = json.dumps(answer).encode()

@@ -100,7 +100,7 @@ def test_a_conversation_as_its_members_see_it(users):
     ann, bob = users["ann"], users["bob"]
     c = ann.create(["bob"], title="Über \"alles\"\n")
     seen = bob.get("/v1/conversations/" + c).json()
-    assert seen == {"id": c, "type": "group", "title": "Über \"alles\"\n", "role": "member", "members": 2, "last_seq": 0,
+    assert seen == {"id": c, "type": "group", "title": "Über \"alles\"\n", "role": "member", "members": 2, "last_seq": 0, "unread": 0, "read": 0, "delivered": 0,
                     "created_at": seen["created_at"], "creator": "ann"}
     sent = ann.send(c, "x").json()
     seen = ann.get("/v1/conversations/" + c).json()
@@ -339,6 +339,44 @@ def test_one_message_by_its_id_or_the_clients(users, talk):
     assert code(users["eve"].history(c, client_msg_id="x")) == NOT_MEMBER
 
 
+def test_receipts_only_rise_and_count_what_is_unread(users):
+    ann, bob = users["ann"], users["bob"]
+    c = ann.create(["bob"])
+    receipt = "/v1/conversations/%s/receipt" % c
+
+    def seen(user):
+        it = user.get("/v1/conversations/%s" % c).json()
+        listed = [k for k in user.get("/v1/conversations", limit=200).json()["conversations"] if k["id"] == c]
+        assert listed in ([it], []), "a list has the same, on whatever page"
+        return it["unread"], it["read"], it["delivered"]
+
+    def put(user, **seqs):
+        return user.call("PUT", receipt, json=seqs)
+
+    assert seen(bob) == (0, 0, 0)
+    assert code(put(bob, read=1)) == (400, "bad_request"), "nothing is there to be read yet"
+    for _ in range(5):
+        ann.send(c, "x")
+    assert seen(bob) == (5, 0, 0) and seen(ann) == (0, 0, 0)
+    assert put(bob, delivered=4).json()["duplicate"] is False
+    assert seen(bob) == (5, 0, 4)
+    assert put(bob, read=2).json()["duplicate"] is False
+    assert seen(bob) == (3, 2, 4)
+    for same in ({"read": 2}, {"read": 1, "delivered": 4}, {"delivered": 1}):
+        assert put(bob, **same).json() == {"duplicate": True}
+    assert put(bob, read=5).json()["duplicate"] is False
+    assert seen(bob) == (0, 5, 5)
+    bob.send(c, "y")
+    assert seen(bob) == (0, 5, 5) and seen(ann) == (1, 0, 0)
+    ann.send(c, "z")
+    assert seen(bob) == (1, 5, 5) and seen(ann) == (0, 0, 0)
+    members = {m["user"]: m for m in ann.get("/v1/conversations/%s/members" % c).json()["members"]}
+    assert (members["bob"]["read"], members["bob"]["delivered"]) == (5, 5) and "read" not in members["ann"]
+    for bad in ({}, {"read": 8}, {"read": 0}, {"read": -1}, {"delivered": "1"}, {"read": 2 ** 63}, {"read": 1.5}):
+        assert put(bob, **bad).status_code == 400, bad
+    assert code(put(users["eve"], read=1)) == NOT_MEMBER
+
+
 def test_what_is_fenced_is_never_stored(users):
     ann, bob = users["ann"], users["bob"]
     c = ann.create(["bob"])
@@ -467,97 +505,107 @@ def test_bad_bodies(users, talk, body, status, name):
     for method, path in (("POST", "/v1/conversations"), ("POST", "/v1/conversations/%s/messages" % talk[0]),
                          ("POST", "/v1/conversations/%s/members" % talk[0]),
                          ("PUT", "/v1/conversations/%s/members/bob" % talk[0]), ("PUT", "/v1/users/me/profile")):
-        try:
-            answer = users["ann"].call(method, path, data=body)
-        except requests.ConnectionError:
-            assert status == 413  # refused and closed while the client still wrote
-            continue
-        assert code(answer) == (status, name), (method, path)
+        assert code(users["ann"].call(method, path, data=body)) == (status, name), (method, path)
+
+
+@pytest.mark.parametrize("body, words", [
+    (b"", "no JSON"), (b"{", "not valid JSON"), (b"[]", "must be an object"), (b'{"a":1,"a":2}', "key twice"),
+    (b'{"a":"\\u0000"}', "U+0000"), (b'{"a":"\\ud800"}', "surrogate"), (b'{"a":"\x01"}', "control character"),
+    (b'{"a":' + b"[" * 9 + b"]" * 9 + b"}", "deeper than 8"),
+])
+def test_what_is_wrong_with_the_json_is_told(users, body, words):
+    assert words in users["ann"].call("POST", "/v1/conversations", data=body).json()["error"]["message"]
 
 
 BAD_FIELDS = [
-    ("POST", "", {"type": "group"}, 400, "bad_request"),
-    ("POST", "", {"client_id": "x"}, 400, "bad_request"),
-    ("POST", "", {"type": "party", "client_id": "x"}, 400, "bad_request"),
-    ("POST", "", {"type": 2, "client_id": "x"}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": ""}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": None}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": "x" * 65}, 413, "too_large"),
-    ("POST", "", {"type": "group", "client_id": "x", "title": "t" * 257}, 413, "too_large"),
-    ("POST", "", {"type": "group", "client_id": "x", "title": ["t"]}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": "x", "members": "bob"}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": "x", "members": ["bob", 7]}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": "x", "members": [""]}, 400, "bad_request"),
-    ("POST", "", {"type": "group", "client_id": "x", "members": ["m" * 65]}, 413, "too_large"),
-    ("POST", "", {"type": "group", "client_id": "x", "members": ["m%d" % n for n in range(2000)]}, 413, "too_large"),
-    ("POST", "", {"type": "direct", "client_id": "x"}, 400, "bad_request"),
-    ("POST", "", {"type": "direct", "client_id": "x", "members": []}, 400, "bad_request"),
-    ("POST", "", {"type": "direct", "client_id": "x", "members": ["a", "b"]}, 400, "bad_request"),
-    ("POST", "", {"type": "direct", "client_id": "x", "members": ["ann"]}, 400, "bad_request"),
-    ("POST", "", {"type": "direct", "client_id": "x", "members": ["zoe"], "title": "t"}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "x"}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"body": "x"}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "x", "body": ""}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "", "body": "x"}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "é" * 33, "body": "x"}, 413, "too_large"),
-    ("POST", "/ID/messages", {"client_msg_id": "x", "body": {"text": "x"}}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "content_type": "t" * 65}, 413, "too_large"),
-    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "created_at": "yesterday"}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "created_at": "2020-02-30T00:00:00Z"}, 400, "bad_request"),
-    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "created_at": "2020-02-03T00:00:00Z"}, 403, "forbidden"),
-    ("POST", "/ID/members", {"client_id": "x"}, 400, "bad_request"),
-    ("POST", "/ID/members", {"user": "x"}, 400, "bad_request"),
-    ("POST", "/ID/members", {"client_id": "x", "user": ""}, 400, "bad_request"),
-    ("POST", "/ID/members", {"client_id": "x", "user": "u" * 65}, 413, "too_large"),
-    ("POST", "/ID/members", {"client_id": "x" * 65, "user": "u"}, 413, "too_large"),
-    ("POST", "/ID/members", {"client_id": "x", "user": "u", "role": "king"}, 400, "bad_request"),
-    ("POST", "/ID/members", {"client_id": "x", "user": "u", "role": ""}, 400, "bad_request"),
-    ("POST", "/ID/members", {"client_id": "x", "user": "u", "role": 4}, 400, "bad_request"),
-    ("PUT", "/ID/members/bob", {"client_id": "x"}, 400, "bad_request"),
-    ("PUT", "/ID/members/bob", {"role": "admin"}, 400, "bad_request"),
-    ("PUT", "/ID/members/bob", {"client_id": "x", "role": "Admin"}, 400, "bad_request"),
-    ("PUT", "/ID/members/" + "b" * 65, {"client_id": "x", "role": "admin"}, 413, "too_large"),
-    ("PUT", "/ID/members/%ff", {"client_id": "x", "role": "admin"}, 400, "bad_utf8"),
-    ("PUT", "/ID/members/%zz", {"client_id": "x", "role": "admin"}, 400, "bad_request"),
-    ("PUT", "/ID/members/a%2fb", {"client_id": "x", "role": "admin"}, 400, "bad_request"),
-    ("PUT", "/ID/members/a%00b", {"client_id": "x", "role": "admin"}, 400, "bad_request"),
-    ("DELETE", "/ID/members/bob", None, 400, "bad_request"),
-    ("DELETE", "/ID/members/bob?client_id=", None, 400, "bad_request"),
-    ("DELETE", "/ID/members/bob?client_id=%ff", None, 400, "bad_utf8"),
-    ("DELETE", "/ID/members/bob?client_id=" + "x" * 65, None, 413, "too_large"),
-    ("GET", "?limit=0", None, 400, "bad_request"), ("GET", "?limit=201", None, 400, "bad_request"),
-    ("GET", "?limit=", None, 400, "bad_request"), ("GET", "?after=xyz", None, 400, "bad_request"),
-    ("GET", "?after=" + "A" * 32, None, 400, "bad_request"),
-    ("GET", "/ID/members?page=-1", None, 400, "bad_request"), ("GET", "/ID/members?page=65536", None, 400, "bad_request"),
-    ("GET", "/ID/members?page=7", None, 404, "not_found"), ("GET", "/ID/members?all=yes", None, 400, "bad_request"),
-    ("GET", "/ID/messages?limit=0", None, 400, "bad_request"), ("GET", "/ID/messages?limit=201", None, 400, "bad_request"),
-    ("GET", "/ID/messages?limit=5&limit=5", None, 400, "bad_request"),
-    ("GET", "/ID/messages?limit=99999999999999999999", None, 400, "bad_request"),
-    ("GET", "/ID/messages?before=1&after=1", None, 400, "bad_request"),
-    ("GET", "/ID/messages?before=1&around=1", None, 400, "bad_request"),
-    ("GET", "/ID/messages?after=1&around=1", None, 400, "bad_request"),
-    ("GET", "/ID/messages?around=x", None, 400, "bad_request"),
-    ("GET", "/ID/messages?before=18446744073709551616", None, 400, "bad_request"),
-    ("GET", "/ID/messages?client_msg_id=x&before=1", None, 400, "bad_request"),
-    ("GET", "/ID/messages?client_msg_id=", None, 400, "bad_request"),
-    ("GET", "/ID/messages?client_msg_id=" + "x" * 65, None, 413, "too_large"),
-    ("GET", "/ID/messages?%", None, 400, "bad_request"), ("GET", "/ID/messages?a=%c0%80", None, 400, "bad_utf8"),
-    ("GET", "/ID//messages", None, 400, "bad_request"), ("GET", "/ID/messages/", None, 400, "bad_request"),
-    ("GET", "/ID/%2e%2e/messages", None, 400, "bad_request"),
-    ("GET", "/" + "a/" * 20 + "b", None, 400, "bad_request"),
-    ("GET", "/ID/nothing", None, 404, "not_found"), ("GET", "/ID/messages/1/2", None, 404, "not_found"),
+    ("POST", "", {"type": "group"}, 400, "bad_request", "client_id"),
+    ("POST", "", {"client_id": "x"}, 400, "bad_request", "type"),
+    ("POST", "", {"type": "party", "client_id": "x"}, 400, "bad_request", "type"),
+    ("POST", "", {"type": 2, "client_id": "x"}, 400, "bad_request", "type"),
+    ("POST", "", {"type": "group", "client_id": ""}, 400, "bad_request", "client_id"),
+    ("POST", "", {"type": "group", "client_id": None}, 400, "bad_request", "client_id"),
+    ("POST", "", {"type": "group", "client_id": "x" * 65}, 413, "too_large", "client_id"),
+    ("POST", "", {"type": "group", "client_id": "x", "title": "t" * 257}, 413, "too_large", "title"),
+    ("POST", "", {"type": "group", "client_id": "x", "title": ["t"]}, 400, "bad_request", "title"),
+    ("POST", "", {"type": "group", "client_id": "x", "members": "bob"}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "group", "client_id": "x", "members": ["bob", 7]}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "group", "client_id": "x", "members": [""]}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "group", "client_id": "x", "members": ["m" * 65]}, 413, "too_large", "members"),
+    ("POST", "", {"type": "group", "client_id": "x", "members": ["m%d" % n for n in range(2000)]}, 413, "too_large", "members"),
+    ("POST", "", {"type": "direct", "client_id": "x"}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "direct", "client_id": "x", "members": []}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "direct", "client_id": "x", "members": ["a", "b"]}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "direct", "client_id": "x", "members": ["ann"]}, 400, "bad_request", "members"),
+    ("POST", "", {"type": "direct", "client_id": "x", "members": ["zoe"], "title": "t"}, 400, "bad_request", "title"),
+    ("POST", "/ID/messages", {"client_msg_id": "x"}, 400, "bad_request", "body"),
+    ("POST", "/ID/messages", {"body": "x"}, 400, "bad_request", "client_msg_id"),
+    ("POST", "/ID/messages", {"client_msg_id": "x", "body": ""}, 400, "bad_request", "body"),
+    ("POST", "/ID/messages", {"client_msg_id": "", "body": "x"}, 400, "bad_request", "client_msg_id"),
+    ("POST", "/ID/messages", {"client_msg_id": "é" * 33, "body": "x"}, 413, "too_large", "client_msg_id"),
+    ("POST", "/ID/messages", {"client_msg_id": "x", "body": {"text": "x"}}, 400, "bad_request", "body"),
+    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "content_type": "t" * 65}, 413, "too_large", "content_type"),
+    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "created_at": "yesterday"}, 400, "bad_request", "created_at"),
+    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "created_at": "2020-02-30T00:00:00Z"}, 400, "bad_request", "created_at"),
+    ("POST", "/ID/messages", {"client_msg_id": "x", "body": "x", "created_at": "2020-02-03T00:00:00Z"}, 403, "forbidden", None),
+    ("POST", "/ID/members", {"client_id": "x"}, 400, "bad_request", "user"),
+    ("POST", "/ID/members", {"user": "x"}, 400, "bad_request", "client_id"),
+    ("POST", "/ID/members", {"client_id": "x", "user": ""}, 400, "bad_request", "user"),
+    ("POST", "/ID/members", {"client_id": "x", "user": "u" * 65}, 413, "too_large", "user"),
+    ("POST", "/ID/members", {"client_id": "x" * 65, "user": "u"}, 413, "too_large", "client_id"),
+    ("POST", "/ID/members", {"client_id": "x", "user": "u", "role": "king"}, 400, "bad_request", "role"),
+    ("POST", "/ID/members", {"client_id": "x", "user": "u", "role": ""}, 400, "bad_request", "role"),
+    ("POST", "/ID/members", {"client_id": "x", "user": "u", "role": 4}, 400, "bad_request", "role"),
+    ("PUT", "/ID/receipt", {}, 400, "bad_request", "read"),
+    ("PUT", "/ID/receipt", {"read": 0}, 400, "bad_request", "read"),
+    ("PUT", "/ID/receipt", {"read": 1, "delivered": "1"}, 400, "bad_request", "delivered"),
+    ("PUT", "/ID/members/bob", {"client_id": "x"}, 400, "bad_request", "role"),
+    ("PUT", "/ID/members/bob", {"role": "admin"}, 400, "bad_request", "client_id"),
+    ("PUT", "/ID/members/bob", {"client_id": "x", "role": "Admin"}, 400, "bad_request", "role"),
+    ("PUT", "/ID/members/" + "b" * 65, {"client_id": "x", "role": "admin"}, 413, "too_large", "user"),
+    ("PUT", "/ID/members/%ff", {"client_id": "x", "role": "admin"}, 400, "bad_utf8", None),
+    ("PUT", "/ID/members/%zz", {"client_id": "x", "role": "admin"}, 400, "bad_request", None),
+    ("PUT", "/ID/members/a%2fb", {"client_id": "x", "role": "admin"}, 400, "bad_request", None),
+    ("PUT", "/ID/members/a%00b", {"client_id": "x", "role": "admin"}, 400, "bad_request", None),
+    ("DELETE", "/ID/members/bob", None, 400, "bad_request", "client_id"),
+    ("DELETE", "/ID/members/bob?client_id=", None, 400, "bad_request", "client_id"),
+    ("DELETE", "/ID/members/bob?client_id=%ff", None, 400, "bad_utf8", None),
+    ("DELETE", "/ID/members/bob?client_id=" + "x" * 65, None, 413, "too_large", "client_id"),
+    ("GET", "?limit=0", None, 400, "bad_request", "limit"), ("GET", "?limit=201", None, 400, "bad_request", "limit"),
+    ("GET", "?limit=", None, 400, "bad_request", "limit"), ("GET", "?after=xyz", None, 400, "bad_request", "after"),
+    ("GET", "?after=" + "A" * 32, None, 400, "bad_request", "after"),
+    ("GET", "/ID/members?page=-1", None, 400, "bad_request", "page"), ("GET", "/ID/members?page=65536", None, 400, "bad_request", "page"),
+    ("GET", "/ID/members?page=7", None, 404, "not_found", None), ("GET", "/ID/members?all=yes", None, 400, "bad_request", "all"),
+    ("GET", "/ID/messages?limit=0", None, 400, "bad_request", "limit"), ("GET", "/ID/messages?limit=201", None, 400, "bad_request", "limit"),
+    ("GET", "/ID/messages?limit=5&limit=5", None, 400, "bad_request", "limit"),
+    ("GET", "/ID/messages?limit=99999999999999999999", None, 400, "bad_request", "limit"),
+    ("GET", "/ID/messages?before=1&after=1", None, 400, "bad_request", "after"),
+    ("GET", "/ID/messages?before=1&around=1", None, 400, "bad_request", "around"),
+    ("GET", "/ID/messages?after=1&around=1", None, 400, "bad_request", "around"),
+    ("GET", "/ID/messages?around=x", None, 400, "bad_request", "around"),
+    ("GET", "/ID/messages?before=18446744073709551616", None, 400, "bad_request", "before"),
+    ("GET", "/ID/messages?client_msg_id=x&before=1", None, 400, "bad_request", "client_msg_id"),
+    ("GET", "/ID/messages?client_msg_id=", None, 400, "bad_request", "client_msg_id"),
+    ("GET", "/ID/messages?client_msg_id=" + "x" * 65, None, 413, "too_large", "client_msg_id"),
+    ("GET", "/ID/messages?%", None, 400, "bad_request", None), ("GET", "/ID/messages?a=%c0%80", None, 400, "bad_utf8", None),
+    ("GET", "/ID//messages", None, 400, "bad_request", None), ("GET", "/ID/messages/", None, 400, "bad_request", None),
+    ("GET", "/ID/%2e%2e/messages", None, 400, "bad_request", None),
+    ("GET", "/" + "a/" * 20 + "b", None, 400, "bad_request", None),
+    ("GET", "/ID/nothing", None, 404, "not_found", None), ("GET", "/ID/messages/1/2", None, 404, "not_found", None),
 ]
 
 
-@pytest.mark.parametrize("method, path, body, status, name", BAD_FIELDS, ids=range(len(BAD_FIELDS)))
-def test_bad_fields_and_queries(server, users, talk, method, path, body, status, name):
+@pytest.mark.parametrize("method, path, body, status, name, field", BAD_FIELDS, ids=range(len(BAD_FIELDS)))
+def test_bad_fields_and_queries(server, users, talk, method, path, body, status, name, field):
+    """The field or parameter at fault is named, with what it must be."""
     path = "/v1/conversations" + path.replace("ID", talk[0], 1)
     text = b"" if body is None else json.dumps(body).encode()
     head = "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n" % (
         method, path, users["ann"].headers["Authorization"], len(text))
     # A library would tidy the path.
     top, answer = raw(server, head.encode() + text).split(b"\r\n\r\n", 1)
-    assert (int(top.split()[1]), json.loads(answer)["error"]["code"]) == (status, name)
+    error = json.loads(answer)["error"]
+    assert (int(top.split()[1]), error["code"], error.get("field")) == (status, name, field)
+    assert field is None or error["message"].startswith(field + " must be ")
 
 
 def test_unknown_fields_and_parameters_are_ignored(users):
@@ -687,4 +735,5 @@ def test_a_client_that_drips_is_cut_by_age(server):
 def test_nothing_of_all_this_was_logged(server):
     """The last one: what strangers send is answered to them, and fills no disk."""
     with open(server.log.name, "rb") as log:  # but for its own start
-        assert [line for line in log if b" event=shard_opened " not in line] == []
+        own = (b" event=config_in_use ", b" event=shard_opened ", b" event=server_ready ")
+        assert [line for line in log if not any(event in line for event in own)] == []

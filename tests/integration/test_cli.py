@@ -3,19 +3,22 @@ import gzip
 import json
 import os
 import random
+import re
 import signal
+import struct
 import subprocess
 import threading
 
 import requests
 
 from client import Tail, User
-from conftest import Server
+from conftest import PARLEYD, Server
 from fake_server import FakeServer
 from proxy import Proxy
 
 PARLEY = os.environ.get("PARLEY", "build/release/parley")
 ID = "0123456789abcdef0123456789abcdef"
+OVER = {"error": {"code": "token_expired", "message": "Over."}}
 
 
 def parley(*words, status=0, url=None, input=None, **env):
@@ -427,3 +430,99 @@ def test_membership_and_lists_as_the_api_has_them():
     assert [e["conversation"] for e in exported] == ["%032x" % 0, "%032x" % 1, "Room 2", "Room 3", "Room 4"]
     assert exported[0] == {"conversation": "%032x" % 0, "time": "2026-01-01T00:00:00.123Z", "sender": "ann", "text": "hi"}
     fake.stop()
+
+
+def test_the_field_that_the_server_refuses_is_told(server):
+    who = ("--data", server.data, "--as", "ann")
+    told = parley("conversation", "create", "--type", "bogus", *who, url=server.url, status=1).stderr
+    assert "bad_request: type must be direct, group or channel." in told
+    c = parley("conversation", "create", *who, url=server.url).stdout.strip()
+    told = parley("send", c, "x", "--client-id", "x" * 65, *who, url=server.url, status=1).stderr
+    assert "too_large: client_msg_id must be a text of 1 to 64 bytes" in told
+
+
+def test_a_token_that_expires_is_told_or_renewed(server):
+    connections = []
+
+    async def ws(socket):
+        connections.append(socket)
+        await socket.send({"type": "hello", "session": "1", "user": "ann"})
+        await socket.recv()
+        if len(connections) == 1:
+            await socket.send(struct.pack(">H", 4401) + b"token_expired", opcode=8)
+        elif len(connections) == 2:
+            await socket.send({"type": "error", **OVER})
+        else:
+            await socket.send({"type": "message", "conversation": ID, "id": "1", "seq": 1, "sender": "bob", "body": "hello",
+                               "replay": True})
+            await socket.recv()
+    fake = FakeServer(lambda *_: (200, {"role": "member", "messages": [], "more": False}), ws)
+    for n in range(2):
+        told = parley("tail", ID, "--token", "t", url=fake.url, status=1).stderr
+        assert "the token has expired" in told and "parley token --help" in told and len(connections) == n + 1
+    connections.clear()
+    done = parley("tail", ID, "--data", server.data, "--as", "ann", "--count", "1", url=fake.url)
+    assert "hello" in done.stdout and len(connections) == 3
+    fake.stop()
+
+
+class ExpiringChat(FakeChat):
+    """The first connection's token expires after two sends, and is not let in again."""
+
+    def __init__(self):
+        FakeChat.__init__(self, seed=1)
+        self.upgrades, self.server.upgrade = 0, self.upgrade
+
+    def upgrade(self):
+        self.upgrades += 1
+        return (401, OVER) if self.upgrades == 2 else None
+
+    async def ws(self, socket):
+        if self.upgrades > 1:
+            return await FakeChat.ws(self, socket)
+        for _ in range(3):
+            last = await socket.recv()
+        await socket.send({"type": "error", "client_msg_id": last["client_msg_id"], **OVER})
+
+
+def test_an_import_goes_on_with_another_token_or_tells(server, tmp_path):
+    lines = lines_of(100, 5, 5)
+    path = write(str(tmp_path / "chat.jsonl"), lines)
+    fake = ExpiringChat()
+    assert "the token has expired" in parley("import", path, "--token", "t", url=fake.server.url, status=1).stderr
+    assert fake.upgrades == 2 and not fake.seen
+    fake.server.stop()
+    fake = ExpiringChat()
+    result = json.loads(parley("import", path, "--data", server.data, "--json", "--quiet", url=fake.server.url).stdout)
+    fake.server.stop()
+    assert result["complete"] and result["refused"] == 0 and fake.upgrades >= 3
+    assert {name: fake.messages[id] for name, id in result["conversation_ids"].items()} == by_conversation(lines)
+
+
+# The first key of RFC 8032, section 7.1.
+PRIVATE = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n"
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
+
+
+def test_a_server_that_knows_only_the_public_key(tmp_path):
+    private, public = write(str(tmp_path / "private"), [PRIVATE]), write(str(tmp_path / "public"), [PUBLIC])
+    server = Server(str(tmp_path), "--auth-key-file", public)
+    minted = json.loads(parley("token", "--key-file", private, "--sub", "ann", "--json").stdout)
+    assert set(minted) == {"token", "sub", "exp"} and minted["sub"] == "ann"
+    assert parley("conversation", "list", "--json", "--token", minted["token"], url=server.url).stdout == ""
+    assert not os.path.exists(server.data + "/secret")
+    other = write(str(tmp_path / "other"), ["00" * 32])
+    forged = parley("token", "--key-file", other, "--sub", "ann").stdout.strip()
+    assert "bad_token" in parley("conversation", "list", "--token", forged, url=server.url, status=1).stderr
+    assert "private" in parley("token", "--key-file", public, "--sub", "ann", status=1).stderr
+    assert "neither" in parley("token", "--key-file", os.path.devnull, "--sub", "ann", status=1).stderr
+    assert server.stop() == 0
+    wrong = subprocess.run([PARLEYD, "--server-data-dir", str(tmp_path / "data"), "--auth-key-file", os.path.devnull],
+                           capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 1 and "/dev/null: this is neither an Ed25519 key" in wrong.stderr
+
+
+def test_versions():
+    for program in "parley", "parleyd":
+        done = subprocess.run([{"parley": PARLEY, "parleyd": PARLEYD}[program], "--version"], capture_output=True, text=True)
+        assert done.returncode == 0 and re.fullmatch(program + r" \d+\.\d+\.\d+\n", done.stdout)

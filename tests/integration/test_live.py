@@ -288,6 +288,56 @@ def test_members_begin_and_cease_to_be_told(server):
     asyncio.run(talk())
 
 
+def test_receipts_reach_the_others_and_ones_own_devices(server):
+    ann, bob = token(server, "ann"), token(server, "bob")
+    c = create(server, ann, "receipts", ["bob"])
+
+    async def talk():
+        anns, bobs = await on_both_cores(server, ann), await on_both_cores(server, bob)
+        await anns[0].send(c, "m1")
+        assert (await anns[0].next())["type"] == "ack"
+        for s in anns[1:] + bobs:
+            assert (await s.next())["client_msg_id"] == "m1"
+        await bobs[0].say(type="receipt", conversation=c, read=1)
+        for s in anns + bobs[1:]:
+            e = await s.next()
+            assert (e["kind"], e["target"], e["read"], e["delivered"]) == ("receipt", "bob", 1, 1)
+        await bobs[0].say(type="receipt", conversation=c, read=1)
+        await bobs[0].say(type="receipt", conversation=c, read=2)
+        e = await bobs[0].next()
+        assert (e["type"], e["conversation"], e["error"]["code"]) == ("error", c, "bad_request")
+        for s in anns + bobs:
+            await s.nothing(0.1)
+        await close_all(anns + bobs)
+
+    asyncio.run(talk())
+
+
+def test_typing_is_told_once_in_a_while_and_never_kept(server):
+    ann, bob, eve = token(server, "ann"), token(server, "bob"), token(server, "eve")
+    c = create(server, ann, "typing", ["bob"])
+
+    async def talk():
+        anns, bobs = await on_both_cores(server, ann), await on_both_cores(server, bob)
+        for _ in range(20):
+            await anns[0].say(type="typing", conversation=c)
+        for s in anns[1:] + bobs:
+            assert await s.next() == {"type": "typing", "conversation": c, "user": "ann"}
+        await bobs[0].say(type="typing", conversation=c)
+        for s in anns + bobs[1:]:
+            assert (await s.next())["user"] == "bob"
+        assert requests.post(server.url + "/v1/conversations/%s/typing" % c, headers=ann, timeout=10).json() == {}
+        for s in anns + bobs:
+            await s.nothing(0.1)
+        outside = await on_both_cores(server, eve)
+        await outside[0].say(type="typing", conversation=c)
+        assert (await outside[0].next())["error"]["code"] == "not_member"
+        await close_all(anns + bobs + outside)
+
+    asyncio.run(talk())
+    assert history(server, ann, c)["messages"] == []
+
+
 def add_members(server, admin, c, numbers):
     """Eight at a time."""
     def add(some):
@@ -429,3 +479,39 @@ def test_a_stopping_server_says_going_away(server):
         assert {"last%d" % n for n in range(acked)} <= have
     finally:
         assert again.stop() == 0
+
+
+def test_a_session_ends_with_its_token(tmp_path):
+    """By itself soon after `exp`, and at once when it is used after that; what was sent before is answered first."""
+    server = Server(str(tmp_path), "--http-ws-ping-after", "400ms")
+    c = create(server, token(server, "ann"), "c", [])
+
+    async def closed(session):
+        with pytest.raises(websockets.ConnectionClosed):
+            while True:
+                await session.next()
+        assert (session.ws.close_code, session.ws.close_reason) == (4401, "token_expired")
+
+    async def quiet():
+        async with Session(server, token(server, "ann", "--seconds", "2")) as s:
+            await s.send(c, "early")
+            assert (await s.next())["type"] == "ack"
+            await closed(s)
+    asyncio.run(quiet())
+    assert server.stop() == 0
+    server = Server(str(tmp_path), "--http-ws-ping-after", "1h")
+
+    async def late():
+        async with Session(server, token(server, "ann", "--seconds", "2")) as s:
+            for n in range(1000):
+                await s.send(c, "late%d" % n)
+                told = await s.next()
+                if told["type"] != "ack":
+                    break
+                await asyncio.sleep(0.1)
+            assert (told["client_msg_id"], told["error"]["code"]) == ("late%d" % n, "token_expired") and n > 0
+            await closed(s)
+        return n
+    acked = asyncio.run(late())
+    assert len(history(server, token(server, "ann"), c, limit=200)["messages"]) == 1 + acked
+    assert server.stop() == 0

@@ -133,6 +133,8 @@ GOOD = {
                                                   ({}, {"client_msg_id": "o6", "body": "x"})],
     ("POST", "/v1/conversations/{id}/fences"): [({}, {"client_msg_id": "o6"}), ({}, {"client_msg_id": "o8"})],
     ("GET", "/v1/conversations/{id}/messages/{message}"): [({}, None)],
+    ("PUT", "/v1/conversations/{id}/receipt"): [({}, {"read": 1}), ({}, {"read": 1}), ({}, {"delivered": 1})],
+    ("POST", "/v1/conversations/{id}/typing"): [({}, None)],
     ("PUT", "/v1/users/me/profile"): [({}, {"client_id": "o7", "display_name": "Ann"})],
     ("GET", "/v1/users/{user}/profile"): [({}, None)],
 }

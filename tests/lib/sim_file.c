@@ -58,9 +58,10 @@ struct sim_file {
     bool handle_locks[HANDLE_COUNT_MAX];
     struct pending pending[PENDING_COUNT_MAX];
     uint32_t pending_count;
-    bool hold, off;
+    bool hold, off, full;
     uint64_t write_count, sync_count, fail_write_at, fail_sync_at;
     int fail_write_err, fail_sync_err;
+    bool misdirect; /* the next submitted write */
 };
 
 static void *must(void *p)
@@ -313,6 +314,8 @@ static int sim_write(struct file_layer *layer, int fd, const void *data, size_t 
     if (sim->off)
         return -PARLEY_ERR_IO;
     int err = planned_write(sim);
+    if (err == 0 && sim->full)
+        err = -PARLEY_ERR_DISK_FULL;
     if (err != 0)
         arrive(sim, handle_get(sim, fd), data, len, offset, false);
     else
@@ -418,6 +421,11 @@ static int sim_submit(struct file_layer *layer, int fd, const void *data, size_t
         return -PARLEY_ERR_FULL;
     uint8_t *copy = must(malloc(len));
     memcpy(copy, data, len);
+    uint64_t sectors = handle_get(sim, fd)->now_len / SECTOR_BYTES, used = len / SECTOR_BYTES;
+    if (sim->misdirect && sectors > used) {
+        offset = sim_file_random(sim) % (sectors - used + 1) * SECTOR_BYTES;
+        sim->misdirect = false;
+    }
     sim->pending[sim->pending_count++] = (struct pending){.inode = handle_get(sim, fd),
                                                           .data = data,
                                                           .copy = copy,
@@ -533,6 +541,21 @@ void sim_file_fail_sync(struct sim_file *sim, uint64_t n, int err)
 {
     sim->fail_sync_at = sim->sync_count + n;
     sim->fail_sync_err = err;
+}
+
+void sim_file_set_full(struct sim_file *sim, bool full)
+{
+    sim->full = full;
+}
+
+void sim_file_misdirect(struct sim_file *sim)
+{
+    sim->misdirect = true;
+}
+
+bool sim_file_misdirecting(const struct sim_file *sim)
+{
+    return sim->misdirect;
 }
 
 uint64_t sim_file_write_count(const struct sim_file *sim)

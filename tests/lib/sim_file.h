@@ -29,6 +29,11 @@ uint32_t sim_file_in_flight(const struct sim_file *sim);
 /* The n-th write (submitted or not) or sync from now fails with `err`, and no other; n = 1 is the next. */
 void sim_file_fail_write(struct sim_file *sim, uint64_t n, int err);
 void sim_file_fail_sync(struct sim_file *sim, uint64_t n, int err);
+/* While it is full, blocking writes fail: whoever submits one writes into space that it has already. */
+void sim_file_set_full(struct sim_file *sim, bool full);
+/* The next submitted write goes to some other place of its file, and says that all is well. */
+void sim_file_misdirect(struct sim_file *sim);
+bool sim_file_misdirecting(const struct sim_file *sim); /* it has not been submitted yet */
 uint64_t sim_file_write_count(const struct sim_file *sim);
 uint64_t sim_file_sync_count(const struct sim_file *sim);
 

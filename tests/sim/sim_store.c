@@ -16,6 +16,7 @@ struct row {
     uint32_t month;
     uint8_t *key, *value;
     size_t key_len, len;
+    bool rotten; /* its block's checksum fails */
 };
 
 struct table {
@@ -41,8 +42,9 @@ static struct table kept[DIRS_MAX]; /* put aside, by folder */
 static struct sim *opened[DIRS_MAX];
 static struct sim_store_odds odds = {1000, 100, 0, 1000};
 static enum store_pressure pressure_now;
+static uint32_t expected_month;
 static uint64_t seed_now = 1;
-static uint32_t full_odds;
+static uint32_t full_odds, late_odds;
 
 static bool happens(uint32_t per_thousand)
 {
@@ -59,6 +61,11 @@ void sim_store_set(const struct sim_store_odds *new_odds, uint64_t seed)
 void sim_store_set_full(uint32_t per_thousand)
 {
     full_odds = per_thousand;
+}
+
+void sim_store_set_late(uint32_t per_thousand)
+{
+    late_odds = per_thousand;
 }
 
 void sim_store_set_pressure(enum store_pressure pressure)
@@ -141,8 +148,8 @@ static struct row *table_row(struct table *t, const struct store_key *at)
     }
     memmove(&t->rows[i + 1], &t->rows[i], (t->count - i) * sizeof *t->rows);
     t->count++;
-    t->rows[i] =
-        (struct row){at->family, at->month, copy(at->key.data, at->key.len), copy("", 0), at->key.len, 0};
+    t->rows[i] = (struct row){
+        at->family, at->month, copy(at->key.data, at->key.len), copy("", 0), at->key.len, 0, false};
     return &t->rows[i];
 }
 
@@ -167,6 +174,7 @@ static void table_apply(struct table *t, const struct store_batch *batch)
         }
         struct row *row = table_row(t, &op.at);
         size_t base = op.kind == STORE_BATCH_APPEND ? row->len : 0;
+        row->rotten = row->rotten && op.kind == STORE_BATCH_APPEND;
         row->value = realloc(row->value, base + op.value.len + 1);
         parley_assert(row->value);
         if (op.value.len)
@@ -293,6 +301,8 @@ int store_get(struct store *store, struct store_key at, enum store_tier tier, ui
     size_t i = place(t, &at);
     if (i == t->count || compare(&t->rows[i], &at) != 0)
         return -PARLEY_ERR_NOT_FOUND;
+    if (t->rows[i].rotten)
+        return -PARLEY_ERR_CORRUPT;
     *value = memory_alloc(t->rows[i].len);
     if (!*value)
         return -PARLEY_ERR_NOMEM;
@@ -317,6 +327,8 @@ static int scan(struct store *store, struct store_key from, size_t prefix_len, b
     for (; i < t->count && inside(&t->rows[i], &from, prefix_len); i += back ? SIZE_MAX : 1) {
         if (tier == STORE_CACHE && happens(odds.cold))
             return -PARLEY_ERR_AGAIN;
+        if (t->rows[i].rotten)
+            return -PARLEY_ERR_CORRUPT;
         int answer = fn(owner, (struct span){t->rows[i].key, t->rows[i].key_len},
                         (struct span){t->rows[i].value, t->rows[i].len});
         if (answer)
@@ -335,6 +347,17 @@ int store_scan_back(struct store *store, struct store_key from, size_t prefix_le
                     store_row_fn *fn, void *owner)
 {
     return scan(store, from, prefix_len, true, tier, fn, owner);
+}
+
+void store_expect_month(struct store *store, uint32_t month)
+{
+    (void)store;
+    expected_month = month;
+}
+
+uint32_t sim_store_expected_month(void)
+{
+    return expected_month;
 }
 
 size_t store_months(struct store *store, uint32_t *months, size_t max)
@@ -390,18 +413,27 @@ static struct folder *folder_of(const char *dir)
     return NULL;
 }
 
-uint64_t sim_store_digest(const char *dir)
+static uint64_t digest_of(const struct table *t)
 {
     uint64_t h = 14695981039346656037u;
-    const struct folder *f = folder_of(dir);
-    for (size_t i = 0; f && i < f->flushed.count; i++) {
-        const struct row *row = &f->flushed.rows[i];
+    for (size_t i = 0; i < t->count; i++) {
+        const struct row *row = &t->rows[i];
         if (row->family == STORE_META)
             continue;
         h = mix(h, row->key, row->key_len);
         h = row->family == STORE_FILTERS ? mix_filter(h, row) : mix(h, row->value, row->len);
     }
     return h;
+}
+
+uint64_t sim_store_digest(const char *dir)
+{
+    return digest_of(&folder_of(dir)->flushed);
+}
+
+uint64_t sim_store_digest_now(const char *dir)
+{
+    return digest_of(&folder_of(dir)->now);
 }
 
 void sim_store_keep(void)
@@ -463,11 +495,29 @@ size_t sim_store_remove(const char *dir, enum store_family family, struct span k
     return count;
 }
 
+bool sim_store_rot(const char *dir, uint64_t choice)
+{
+    struct folder *f = folder_of(dir);
+    if (!f || !f->flushed.count)
+        return false;
+    struct row *row = &f->flushed.rows[choice % f->flushed.count];
+    struct store_key at = {row->family, row->month, {row->key, row->key_len}};
+    size_t i = place(&f->now, &at);
+    row->rotten = true;
+    if (i < f->now.count && compare(&f->now.rows[i], &at) == 0)
+        f->now.rows[i].rotten = true;
+    return true;
+}
+
 /* -- the reader pool */
 
-struct reader_pool {
+struct jobs {
     struct reader_job *first, **last;
     uint32_t count;
+};
+
+struct reader_pool {
+    struct jobs waiting, ran;
 };
 
 int reader_pool_create(const struct reader_pool_options *options, struct reader_pool **out)
@@ -475,23 +525,34 @@ int reader_pool_create(const struct reader_pool_options *options, struct reader_
     (void)options;
     *out = calloc(1, sizeof **out);
     parley_assert(*out);
-    (*out)->last = &(*out)->first;
+    (*out)->waiting.last = &(*out)->waiting.first;
+    (*out)->ran.last = &(*out)->ran.first;
     return 0;
 }
 
 void reader_pool_destroy(struct reader_pool **pool)
 {
-    parley_assert(!(*pool)->first);
+    parley_assert(!(*pool)->waiting.first && !(*pool)->ran.first);
     free(*pool);
     *pool = NULL;
 }
 
-static void push(struct reader_pool *pool, struct reader_job *job)
+static void push(struct jobs *jobs, struct reader_job *job)
 {
     job->next = NULL;
-    *pool->last = job;
-    pool->last = &job->next;
-    pool->count++;
+    *jobs->last = job;
+    jobs->last = &job->next;
+    jobs->count++;
+}
+
+static struct reader_job *pop(struct jobs *jobs)
+{
+    struct reader_job *job = jobs->first;
+    jobs->first = job->next;
+    if (!jobs->first)
+        jobs->last = &jobs->first;
+    jobs->count--;
+    return job;
 }
 
 int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_class class,
@@ -500,26 +561,36 @@ int reader_pool_submit(struct reader_pool *pool, uint32_t reactor, enum reader_c
     (void)reactor, (void)class;
     if (full_odds && happens(full_odds))
         return -PARLEY_ERR_FULL;
-    push(pool, job);
+    push(&pool->waiting, job);
     return 0;
 }
 
+/* Each job once: those that stay go to the end, so order is lost too. */
 size_t reader_pool_poll(struct reader_pool *pool, uint32_t reactor)
 {
     (void)reactor;
     size_t done = 0;
-    for (uint32_t n = pool->count; n > 0;
-         n--) { /* each once: those that stay go to the end, so order is lost too */
-        struct reader_job *job = pool->first;
-        pool->first = job->next;
-        if (!pool->first)
-            pool->last = &pool->first;
-        pool->count--;
+    uint32_t ran = pool->ran.count, waiting = pool->waiting.count;
+    for (; ran > 0; ran--) {
+        struct reader_job *job = pop(&pool->ran);
+        if (happens(late_odds)) {
+            push(&pool->ran, job);
+            continue;
+        }
+        job->done(job->owner);
+        done++;
+    }
+    for (; waiting > 0; waiting--) {
+        struct reader_job *job = pop(&pool->waiting);
         if (!happens(odds.job)) {
-            push(pool, job);
+            push(&pool->waiting, job);
             continue;
         }
         job->run(job->owner);
+        if (late_odds && happens(late_odds)) {
+            push(&pool->ran, job);
+            continue;
+        }
         job->done(job->owner);
         done++;
     }

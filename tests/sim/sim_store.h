@@ -23,10 +23,14 @@ struct sim_store_odds {
 void sim_store_set(const struct sim_store_odds *odds, uint64_t seed);
 /* Per thousand: batches and jobs that are refused because the queue is full. */
 void sim_store_set_full(uint32_t per_thousand);
+/* Per thousand: jobs that were run, and of which the reactor hears at a later poll only; below 1000. */
+void sim_store_set_late(uint32_t per_thousand);
 /* The process is gone: memtables are lost, what is open is dead until its close. */
 void sim_store_crash(void);
 void sim_store_forget(void);
 void sim_store_set_pressure(enum store_pressure pressure);
+/* The month that store_expect_month named last. */
+uint32_t sim_store_expected_month(void);
 
 /* What is flushed now, of all folders, is put aside, or comes back. Nothing is open. */
 void sim_store_keep(void);
@@ -37,8 +41,12 @@ size_t sim_store_damage(const char *dir, enum store_family family, struct span k
 /* As sim_store_damage, but takes the rows away. */
 size_t sim_store_remove(const char *dir, enum store_family family, struct span key_prefix);
 
+/* One flushed row rots: its block's checksum fails, so whoever reads it gets CORRUPT. False: there is none. */
+bool sim_store_rot(const char *dir, uint64_t choice);
+
 /* Of all flushed rows but META's. Filter rows count by their entries: how these were cut into operands depends on when
  * they were written. */
 uint64_t sim_store_digest(const char *dir);
+uint64_t sim_store_digest_now(const char *dir); /* of all rows, flushed or not */
 
 #endif

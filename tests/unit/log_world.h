@@ -32,6 +32,7 @@ struct fixture {
     uint64_t segment_bytes, now_ms, acked_end, acked_ceiling, ceiling, next_tag, trimmed_below;
     uint32_t fatal_count, acks_after_fatal, ack_count;
     bool helper_thread;
+    bool blind; /* it opens without having looked */
     struct entry *ledger;
     size_t ledger_count;
     uint8_t *scratch;
@@ -92,7 +93,22 @@ static inline int try_open(struct fixture *f)
                                         .on_fatal = on_fatal,
                                         .ceiling = give_ceiling};
     f->fatal_count = f->acks_after_fatal = 0;
-    return log_open(&options, &f->report, &f->log);
+    if (f->blind)
+        return log_open(&options, &f->report, &f->log);
+    struct log_report looked;
+    struct log *seen;
+    int verdict, looking = log_inspect(&options, &looked, &verdict, &seen);
+    int err = log_open(&options, &f->report, &f->log);
+    if (looking == 0 && (err == 0 || err == -PARLEY_ERR_CORRUPT || err == -PARLEY_ERR_LOST)) {
+        assert_int_equal(verdict, err); /* who only looks sees the same */
+        assert_int_equal(looked.torn_bytes, f->report.torn_bytes);
+        if (err == 0)
+            assert_int_equal(looked.end, f->report.end);
+        else
+            assert_string_equal(looked.text, f->report.text);
+    }
+    log_close(&seen);
+    return err;
 }
 
 static inline void must_open(struct fixture *f)

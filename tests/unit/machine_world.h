@@ -278,7 +278,7 @@ static inline void world_write_back(struct world *w, uint32_t keep)
     for (uint32_t i = 0; i < w->conv->chunk_count; i++) {
         struct chunk *c = w->conv->chunks[i];
         world_write(w, 'c', c->first_id, chunk_unstored(c), c->stored_count > 0);
-        chunk_stored(conversation_chunk(w->conv, c->first_id), c->count, c->len, false);
+        chunk_stored(c, c->count, c->len, false);
     }
     conversation_forget_stored(w->conv, 1);
     world_write_back_dedup(w, keep);

@@ -74,14 +74,14 @@ static void known_parameters_are_found(void **state)
     struct query_scratch scratch = query_scratch_of(buf, sizeof buf);
     struct query_param params[] = {{.name = "cursor"}, {.name = "wait"}, {.name = "limit"}};
     assert_int_equal(query_read(text("x=1&x=2&&=3&%63ursor=a%26b+c%2B&limit&y"), &scratch, params,
-                                PARLEY_ARRAY_COUNT(params)),
+                                PARLEY_ARRAY_COUNT(params), NULL),
                      0);
     assert_true(params[0].present);
     assert_span(params[0].value, "a&b c+");
     assert_false(params[1].present);
     assert_true(params[2].present);
     assert_int_equal(params[2].value.len, 0);
-    assert_int_equal(query_read((struct span){0}, &scratch, params, PARLEY_ARRAY_COUNT(params)), 0);
+    assert_int_equal(query_read((struct span){0}, &scratch, params, PARLEY_ARRAY_COUNT(params), NULL), 0);
     assert_false(params[0].present);
 }
 
@@ -94,12 +94,12 @@ static void bad_queries_are_refused(void **state)
     uint8_t buf[256];
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(bad); i++) {
         struct query_scratch scratch = query_scratch_of(buf, sizeof buf);
-        assert_int_equal(query_read(text(bad[i]), &scratch, params, 1), -PARLEY_ERR_BAD_REQUEST);
+        assert_int_equal(query_read(text(bad[i]), &scratch, params, 1, NULL), -PARLEY_ERR_BAD_REQUEST);
     }
     struct query_scratch scratch = query_scratch_of(buf, sizeof buf);
-    assert_int_equal(query_read(text("x=%ff"), &scratch, params, 1), -PARLEY_ERR_BAD_UTF8);
+    assert_int_equal(query_read(text("x=%ff"), &scratch, params, 1, NULL), -PARLEY_ERR_BAD_UTF8);
     scratch = query_scratch_of(buf, 3);
-    assert_int_equal(query_read(text("wait=1"), &scratch, params, 1), -PARLEY_ERR_BAD_REQUEST);
+    assert_int_equal(query_read(text("wait=1"), &scratch, params, 1, NULL), -PARLEY_ERR_BAD_REQUEST);
 }
 
 int main(void)

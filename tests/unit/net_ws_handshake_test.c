@@ -110,16 +110,6 @@ static void a_key_is_16_bytes(void **state)
     }
 }
 
-static void the_clients_order_chooses(void **state)
-{
-    (void)state;
-    static const char *const ours[] = {"parley.v1.json", "parley.v1.protobuf"};
-    assert_int_equal(ws_handshake_choose(text("parley.v1.protobuf, parley.v1.json"), ours, 2), 1);
-    assert_int_equal(ws_handshake_choose(text("mqtt , parley.v1.json"), ours, 2), 0);
-    assert_int_equal(ws_handshake_choose(text("Parley.v1.json"), ours, 2), -1);
-    assert_int_equal(ws_handshake_choose((struct span){0}, ours, 2), -1);
-}
-
 static void lists_are_cut_at_commas(void **state)
 {
     (void)state;
@@ -140,7 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_example_of_section_1_3), cmocka_unit_test(what_is_no_handshake_is_refused),
         cmocka_unit_test(another_version_is_told),    cmocka_unit_test(a_key_is_16_bytes),
-        cmocka_unit_test(the_clients_order_chooses),  cmocka_unit_test(lists_are_cut_at_commas),
+        cmocka_unit_test(lists_are_cut_at_commas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

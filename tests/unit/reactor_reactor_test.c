@@ -19,7 +19,8 @@ struct bench {
     struct reactor_completion completion;
     struct wheel_timer timer;
     uint64_t done, wanted, turn_ends, timers, client_done, timer_due_ms, stops_seen;
-    int fd, start_err;
+    int fd, start_err, failed_with;
+    uint32_t ring_entries; /* 0: RING_ENTRIES */
     bool burst;
     uint8_t block[WRITE_BYTES];
     void (*begin)(struct bench *bench);
@@ -74,6 +75,11 @@ static int on_start(void *owner, struct reactor *reactor)
     return bench->start_err;
 }
 
+static void on_start_failed(void *owner, int err)
+{
+    ((struct bench *)owner)->failed_with = err;
+}
+
 static void on_turn_end(void *owner)
 {
     ((struct bench *)owner)->turn_ends++;
@@ -88,13 +94,17 @@ static void run(struct bench *bench, struct reactor_counters *counters)
         .mailbox = mailbox_grid_at(grid, 0),
         .clock = clock_real(),
         .cpu = REACTOR_CPU_ANY,
-        .ring_entries = RING_ENTRIES,
+        .ring_entries = bench->ring_entries ? bench->ring_entries : RING_ENTRIES,
         .timer_work_max = 64,
-        .hooks = {.owner = bench, .on_start = on_start, .on_turn_end = on_turn_end},
+        .hooks = {.owner = bench,
+                  .on_start = on_start,
+                  .on_start_failed = on_start_failed,
+                  .on_turn_end = on_turn_end},
     };
     assert_int_equal(reactor_create(&options, &reactor), 0);
     int err = reactor_start(reactor);
     assert_int_equal(err, bench->start_err);
+    assert_int_equal(bench->failed_with, err);
     if (!err)
         assert_int_equal(reactor_join(reactor), 0);
     reactor_counters_read(reactor, counters);
@@ -278,6 +288,15 @@ static void a_failed_start_is_reported_and_leaves_nothing(void **state)
     assert_int_equal(counters.turns, 0);
 }
 
+static void a_ring_that_cannot_be_is_told_without_a_start(void **state)
+{
+    (void)state;
+    struct reactor_counters counters;
+    struct bench bench = {.start_err = -PARLEY_ERR_IO, .ring_entries = 1U << 31};
+    run(&bench, &counters);
+    assert_null(bench.reactor);
+}
+
 static bool may_stop(void *owner)
 {
     struct bench *bench = owner;
@@ -324,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_write_done_at_once_does_not_wait_for_the_next_event),
         cmocka_unit_test(a_layer_that_shares_the_ring_gets_its_completions),
         cmocka_unit_test(a_failed_start_is_reported_and_leaves_nothing),
+        cmocka_unit_test(a_ring_that_cannot_be_is_told_without_a_start),
         cmocka_unit_test(a_stop_waits_for_what_is_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

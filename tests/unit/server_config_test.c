@@ -187,6 +187,17 @@ static void help_teaches_every_key_and_comes_before_all_checks(void **state)
     free(help);
 }
 
+static void an_address_is_numeric(void **state)
+{
+    (void)state;
+    const char *good[] = {"0.0.0.0", "127.0.0.1", "::", "::1", "fe80::1"};
+    const char *bad[] = {"nonsense", "localhost", "127.0.0", "127.0.0.1 ", "[::1]"};
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(good); i++)
+        assert_int_equal(load(NULL, NULL, "--http-address", good[i]), 0);
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(bad); i++)
+        refused(load(NULL, NULL, "--http-address", bad[i]), "is not a numeric IPv4 or IPv6 address");
+}
+
 static void what_it_prints_it_reads(void **state)
 {
     (void)state;
@@ -210,6 +221,7 @@ int main(void)
         TEST(a_mistake_in_the_file_names_file_and_line),
         TEST(a_mistake_elsewhere_names_the_variable_or_flag),
         TEST(help_teaches_every_key_and_comes_before_all_checks),
+        TEST(an_address_is_numeric),
         TEST(what_it_prints_it_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,8 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
     (void)state;
-    static const char *names[] = {"identity", "identity.new", "lock", "shard-0000"};
+    static const char *names[] = {"identity",       "identity.new", "lock",      "shard-0000/log",
+                                  "shard-0001/log", "shard-0000",   "shard-0001"};
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(names); i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
@@ -88,11 +89,49 @@ static void write_identity(const char *bytes, size_t len)
     fclose(f);
 }
 
+static void make_shards(void)
+{
+    static const char *const names[] = {"shard-0000", "shard-0000/log", "shard-0001", "shard-0001/log"};
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(names); i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+}
+
+static void once_complete_nothing_may_be_missing(void **state)
+{
+    (void)state;
+    struct data_folder f;
+    char path[128];
+    assert_int_equal(data_folder_open(dir, 2, 2, &f, text), 0);
+    assert_false(f.complete);
+    data_folder_close(&f);
+    assert_int_equal(data_folder_open(dir, 0, 2, &f, text),
+                     0); /* nothing is there, and nothing was promised */
+    make_shards();
+    assert_int_equal(data_folder_completed(dir, &f, text), 0);
+    data_folder_close(&f);
+    assert_int_equal(data_folder_open(dir, 0, 2, &f, text), 0);
+    assert_true(f.complete);
+    data_folder_close(&f);
+    snprintf(path, sizeof path, "%s/shard-0001/log", dir);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(data_folder_open(dir, 0, 2, &f, text), -PARLEY_ERR_LOST);
+    assert_non_null(strstr(text, "shard-0001/log is missing"));
+    snprintf(path, sizeof path, "%s/shard-0001", dir);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(data_folder_open(dir, 0, 2, &f, text), -PARLEY_ERR_LOST);
+    assert_non_null(strstr(text, "shard-0001 is missing"));
+}
+
 static void every_damage_is_found(void **state)
 {
     (void)state;
     struct data_folder f;
     assert_int_equal(data_folder_open(dir, 2, 2, &f, text), 0);
+    make_shards();
+    assert_int_equal(data_folder_completed(dir, &f, text), 0);
     data_folder_close(&f);
     char good[1024], bad[1024];
     long len = read_identity(good, sizeof good);
@@ -122,6 +161,24 @@ static void a_lost_identity_beside_shards_is_not_made_anew(void **state)
     assert_non_null(strstr(text, "missing beside shards"));
 }
 
+static void a_look_makes_nothing_and_a_repair_raises_the_epoch(void **state)
+{
+    (void)state;
+    struct data_folder f, g;
+    assert_int_equal(data_folder_look(dir, true, &f, text), -PARLEY_ERR_NOT_FOUND);
+    assert_int_not_equal(access(identity, F_OK), 0);
+    assert_int_equal(data_folder_open(dir, 2, 2, &f, text), 0);
+    assert_int_equal(data_folder_look(dir, false, &g, text), -PARLEY_ERR_FULL);
+    data_folder_close(&f);
+    assert_int_equal(data_folder_look(dir, true, &f, text), 0);
+    assert_int_equal(f.shard_count, 2);
+    assert_int_equal(data_folder_raise_epoch(dir, &f, text), 0);
+    data_folder_close(&f);
+    assert_int_equal(data_folder_open(dir, 0, 2, &g, text), 0);
+    assert_int_equal(g.epoch, 2);
+    data_folder_close(&g);
+}
+
 static void ids_spread_over_shards(void **state)
 {
     (void)state;
@@ -141,8 +198,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_first_open_freezes, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(another_count_is_refused, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(one_server_a_folder, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(once_complete_nothing_may_be_missing, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(every_damage_is_found, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_lost_identity_beside_shards_is_not_made_anew, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_look_makes_nothing_and_a_repair_raises_the_epoch, make_dir,
+                                        remove_dir),
         cmocka_unit_test(ids_spread_over_shards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* What a start makes of log and store: the same rows as if nothing had happened, or a refusal. */
 #include "tests/unit/shard_world.h"
 
+#include "src/shard/shard_internal.h"
+
 /* -- histories: the n-th command of a seed is always the same */
 
 enum { CONVERSATIONS = 9, PEOPLE = 400, FOUNDERS = 120, ROOM_BYTES = 20000 };
@@ -68,6 +70,16 @@ static struct command message(struct script *s)
     c.kind = COMMAND_SEND;
     c.content_type = words("text/plain");
     c.body = (struct span){(const uint8_t *)s->body, len};
+    if (roll(s, 12) == 0) {
+        c.kind = COMMAND_RECEIPT;
+        c.client_id = c.content_type = c.body = (struct span){0};
+        c.read_seq = 1 + roll(s, 3);
+        return c;
+    }
+    if (roll(s, 12) == 0) { /* of a message that never comes */
+        c.kind = COMMAND_FENCE;
+        c.content_type = c.body = (struct span){0};
+    }
     return c;
 }
 
@@ -139,6 +151,27 @@ static void some_turns(struct world *w)
     }
 }
 
+/* Kinds of events that a start has replayed, a bit each, in all tests. */
+static uint32_t replayed_kinds;
+
+static int note_kinds(void *owner, uint64_t position, uint32_t count, struct span bytes)
+{
+    struct bytes_reader r = bytes_reader_of(bytes.data, bytes.len);
+    (void)owner, (void)position;
+    for (uint32_t i = 0; i < count; i++) {
+        struct event event;
+        assert_int_equal(event_decode(&r, &event), 0);
+        replayed_kinds |= 1U << event.kind;
+    }
+    return 0;
+}
+
+/* Right after a start: what it began with is what is persisted. */
+static void note_replayed(struct world *w)
+{
+    assert_int_equal(log_read(w->shard->log, counters(w).persisted_redo, w->report.end, note_kinds, NULL), 0);
+}
+
 static void set_random_odds(struct world *w)
 {
     sim_store_set(&(struct sim_store_odds){200 + (uint32_t)dice(w, 800), (uint32_t)dice(w, 1000),
@@ -160,6 +193,7 @@ static void die_a_few_times(struct world *w, struct script *s)
     sim_file_hold(w->sim, false);
     for (uint64_t deaths = 1 + dice(w, 3); deaths > 0; deaths--) {
         world_crash(w, 0);
+        note_replayed(w);
         memory_free(last.page.entries);
         last.page.entries = NULL;
         set_random_odds(w);
@@ -527,6 +561,70 @@ static void a_record_that_is_half_in_the_store(void **state)
     assert_int_equal(active, 401);
 }
 
+static void nothing_durable(void *owner, uint64_t end)
+{
+    (void)owner, (void)end;
+}
+
+static uint64_t same_ceiling(void *owner)
+{
+    return *(uint64_t *)owner;
+}
+
+/* No command makes this event: an owner writes one to say that it is there. */
+static void append_tick(struct world *w)
+{
+    uint8_t bytes[256];
+    struct bytes_writer out = bytes_writer_of(bytes, sizeof bytes);
+    struct event tick = {.kind = EVENT_TICK,
+                         .id = w->report.ceiling + 1,
+                         .time_ms = w->clock.source.wall_ms(&w->clock.source)};
+    uint64_t ceiling = tick.id, position;
+    struct log_options options = {.dir = w->options.log_dir,
+                                  .files = sim_file_layer(w->sim),
+                                  .segment_bytes = w->options.segment_bytes,
+                                  .owner = &ceiling,
+                                  .on_durable = nothing_durable,
+                                  .ceiling = same_ceiling};
+    struct log_report report;
+    struct log *log;
+    event_encode(&out, &tick);
+    assert_false(out.failed);
+    assert_int_equal(log_open(&options, &report, &log), 0);
+    assert_int_equal(log_append(log, bytes, bytes_writer_len(&out), 1, &position), 0);
+    log_close(&log);
+}
+
+static void a_tick_that_is_replayed_changes_no_row(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+    send_in_order(w, 5, 0);
+    shard_close(&w->shard);
+    uint64_t digest = sim_store_digest("/store"), end = 0;
+    for (int round = 0; round < 2; round++) { /* behind the redo, then out of a whole log */
+        append_tick(w);
+        assert_int_equal(world_open(w), 0);
+        note_replayed(w);
+        assert_true(w->report.end > end);
+        end = w->report.end;
+        check_conversation(w);
+        shard_close(&w->shard);
+        assert_int_equal(sim_store_digest("/store"), digest);
+        sim_store_forget();
+    }
+    assert_int_equal(world_open(w), 0);
+}
+
+/* The last test: a kind of event that is new belongs into the script above. */
+static void every_kind_of_event_was_replayed(void **state)
+{
+    (void)state;
+    for (unsigned kind = EVENT_TICK; kind < EVENT_KIND_END; kind++)
+        if (!(replayed_kinds & 1U << kind))
+            fail_msg("no start has replayed an event of kind %u", kind);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +638,8 @@ int main(void)
         ON_A_SHARD(a_trimmed_log_without_its_store),
         ON_A_SHARD(a_whole_log_without_its_store),
         ON_A_SHARD(a_record_that_is_half_in_the_store),
+        ON_A_SHARD(a_tick_that_is_replayed_changes_no_row),
+        cmocka_unit_test(every_kind_of_event_was_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

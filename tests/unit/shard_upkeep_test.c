@@ -1,6 +1,11 @@
 /* Behind the commit: pressure, bounded memory, a log that stays short. */
 #include "tests/unit/shard_world.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "src/base/logger.h"
+
 static int try_send(struct world *w)
 {
     struct sent *m = new_send(w);
@@ -35,6 +40,66 @@ static void a_full_disk_refuses_commands_and_reads_go_on(void **state)
         assert_true(w->sends[i].acked && !w->sends[i].request.duplicate);
     }
     check_conversation(w);
+}
+
+static void the_store_is_told_which_month_is_coming(void **state)
+{
+    struct world *w = *state;
+    turn(w);
+    uint32_t first = sim_store_expected_month();
+    assert_int_equal(first, 2026 * 12 + 8);
+    for (int day = 0; day < 14; day++) { /* it was the 21st of September */
+        clock_manual_advance(&w->clock, UINT64_C(24) * 3600 * 1000000000);
+        turn(w);
+    }
+    assert_int_equal(sim_store_expected_month(), first + 1);
+}
+
+/* What the logger wrote since. */
+static void logged_into(int fd)
+{
+    logger_configure(&(struct logger_options){.fd = fd, .level = LOGGER_INFO, .lines_per_second_max = 1000});
+}
+
+static uint32_t lines_with(int fd, const char *words)
+{
+    static char text[64 << 10];
+    ssize_t len = pread(fd, text, sizeof text - 1, 0);
+    uint32_t count = 0;
+    assert_true(len >= 0);
+    text[len] = '\0';
+    for (const char *at = strstr(text, words); at; at = strstr(at + 1, words))
+        count++;
+    return count;
+}
+
+static void a_clock_that_steps_back_is_told_once(void **state)
+{
+    struct world *w = *state;
+    int fd = memfd_create("log", MFD_CLOEXEC);
+    logged_into(fd);
+    turn(w);
+    clock_manual_step_wall(&w->clock, -500); /* as a time daemon does */
+    turn(w);
+    assert_int_equal(lines_with(fd, "clock_stepped_back"), 0);
+    clock_manual_step_wall(&w->clock, -3600000);
+    turn(w);
+    turn(w);
+    assert_int_equal(lines_with(fd, "event=clock_stepped_back shard="), 1);
+    assert_int_equal(lines_with(fd, "by_ms=3600000"), 1);
+    for (int i = 0; i < 3; i++) {
+        world_restart(w);
+        turn(w);
+    }
+    assert_int_equal(lines_with(fd, "clock_stepped_back"), 4); /* ids are ahead of it still */
+    clock_manual_step_wall(&w->clock, 3600000);
+    for (int i = 0; i < 3; i++) {
+        world_restart(w);
+        turn(w);
+    }
+    assert_int_equal(lines_with(fd, "clock_stepped_back"), 4);
+    logged_into(STDERR_FILENO);
+    close(fd);
 }
 
 static void a_stuck_store_is_not_filled_for_ever(void **state)
@@ -228,15 +293,30 @@ static void no_memory_at_all(void **state)
     check_conversation(w);
 }
 
+/* Months of a shard to which nothing ever happens: its ticks fill the log, and nothing was ever written back. */
+static void ticks_of_an_unused_shard_are_trimmed(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 2000; i++) {
+        clock_manual_advance(&w->clock, 1000000000ull * 2);
+        turn(w);
+        assert_true(counters(w).log_bytes <= w->options.log_bytes_max);
+    }
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_A_SHARD(a_full_disk_refuses_commands_and_reads_go_on),
+        ON_A_SHARD(the_store_is_told_which_month_is_coming),
+        ON_A_SHARD(a_clock_that_steps_back_is_told_once),
         ON_A_SHARD(a_stuck_store_is_not_filled_for_ever),
         ON_A_SHARD(a_log_that_cannot_be_trimmed),
         ON_A_SHARD(a_trickle_does_not_fill_the_log),
         ON_A_SHARD(many_conversations_in_little_memory),
         ON_A_SHARD(no_memory_at_all),
+        ON_A_SHARD(ticks_of_an_unused_shard_are_trimmed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

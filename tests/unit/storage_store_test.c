@@ -36,6 +36,7 @@ struct bench {
     struct store_options options;
     atomic_int wakes;
     int done_count, done_order[64];
+    bool mounted;
 };
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -88,6 +89,8 @@ static int teardown(void **state)
 {
     struct bench *b = *state;
     store_close(&b->store);
+    if (b->mounted)
+        umount2(b->root, MNT_DETACH);
     nftw(b->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     memory_free(b);
     return 0;
@@ -606,6 +609,127 @@ static void a_full_disk_means_stop_and_then_goes_on(void **state)
     assert_int_equal(last, count - 1);
 }
 
+/* A disk of its own for the bench's folder, until the teardown; false: not allowed to mount. */
+static bool disk_mount(struct bench *b)
+{
+    b->mounted = mount("parley", b->root, "tmpfs", 0, "size=64m") == 0;
+    return b->mounted;
+}
+
+/* Not a byte is left. */
+static void disk_fill(struct bench *b)
+{
+    static const uint8_t bytes[64 << 10];
+    char path[96];
+    snprintf(path, sizeof path, "%s/ballast", b->root);
+    int fd = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    for (size_t len = sizeof bytes; len > 0;)
+        if (write(fd, bytes, len) <= 0)
+            len /= 2;
+    close(fd);
+}
+
+static void disk_free(struct bench *b)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/ballast", b->root);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void wait_until(struct bench *b, bool (*true_of)(struct bench *b))
+{
+    for (int i = 0; !true_of(b) && i < 30000; i++) {
+        usleep(1000);
+        store_poll(b->store);
+    }
+    assert_true(true_of(b));
+}
+
+static bool is_full(struct bench *b)
+{
+    return store_pressure(b->store) == STORE_DISK_FULL;
+}
+
+static bool is_fine(struct bench *b)
+{
+    return store_pressure(b->store) == STORE_FINE;
+}
+
+static bool has_three_months(struct bench *b)
+{
+    return store_months(b->store, NULL, 0) == 3;
+}
+
+static bool has_written_three(struct bench *b)
+{
+    return b->done_count == 3;
+}
+
+static bool is_flushed(struct bench *b)
+{
+    return store_flush(b->store) == 0;
+}
+
+static void submit_row(struct bench *b, uint32_t month, uint8_t n)
+{
+    uint8_t key[24];
+    struct store_batch *batch = batch_new(b);
+    store_batch_put(batch, chunk_key(key, month, 1, n), text_span("row"));
+    assert_int_equal(store_submit(b->store, &batch, count_done, b), 0);
+}
+
+static void without_a_free_byte_months_wait_and_flushes_fail_and_all_goes_on(void **state)
+{
+    struct bench *b = *state;
+    uint8_t key[24];
+    if (!disk_mount(b))
+        skip();
+    bench_open(b);
+    submit_row(b, NOVEMBER - 1, 1);
+    store_expect_month(b->store, NOVEMBER);
+    wait_until(b, has_three_months); /* this one, and the next before it is wanted */
+    disk_fill(b);
+    submit_row(b, NOVEMBER, 1);
+    submit_row(b, DECEMBER, 1);
+    submit_row(b, DECEMBER + 1, 1); /* nobody expected it */
+    wait_until(b, is_full);
+    wait_until(b, has_written_three); /* memory has room */
+    for (int i = 0; i < 5; i++) {
+        assert_true(store_flush(b->store) < 0);
+        usleep(100000);
+        store_poll(b->store);
+    }
+    assert_int_equal(b->done_count, 3);
+    assert_row(b, chunk_key(key, DECEMBER, 1, 1), STORE_CACHE, "row");
+    assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_PERSISTED, NULL);
+    disk_free(b);
+    wait_until(b, is_fine);
+    wait_until(b, is_flushed);
+    reopen(b);
+    for (uint32_t month = NOVEMBER - 1; month <= DECEMBER + 1; month++)
+        assert_row(b, chunk_key(key, month, 1, 1), STORE_PERSISTED, "row");
+}
+
+static void a_disk_without_a_free_byte_is_no_place_to_open(void **state)
+{
+    struct bench *b = *state;
+    char text[256];
+    uint8_t key[24];
+    if (!disk_mount(b))
+        skip();
+    bench_open(b);
+    put_now(b, chunk_key(key, NOVEMBER, 1, 1), text_span("row"));
+    assert_int_equal(store_flush(b->store), 0);
+    store_close(&b->store);
+    disk_fill(b);
+    assert_int_equal(store_open(&b->options, &b->store, text, sizeof text), -PARLEY_ERR_DISK_FULL);
+    assert_non_null(strstr(text, "bytes free"));
+    disk_free(b);
+    bench_open(b);
+    assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_ALL, "row");
+}
+
 static atomic_int fatals;
 
 static void count_fatal(void *owner, const char *what)
@@ -842,6 +966,8 @@ int main(int argc, char **argv)
         TEST(a_checkpoint_opens_and_equals),
         TEST(a_folder_that_lost_its_head_is_refused),
         TEST(a_full_disk_means_stop_and_then_goes_on),
+        TEST(without_a_free_byte_months_wait_and_flushes_fail_and_all_goes_on),
+        TEST(a_disk_without_a_free_byte_is_no_place_to_open),
         TEST(a_folder_that_vanishes_is_fatal_once),
         TEST(each_failed_allocation_is_an_error_and_nothing_else),
         TEST(rows_equal_their_positions_after_each_kill),

@@ -14,7 +14,7 @@ static bool keep(char *to, size_t room, const char *from, size_t len)
     if (len >= room)
         return false;
     for (size_t i = 0; i < len; i++)
-        if ((unsigned char)from[i] <= ' ' || (unsigned char)from[i] == 0x7f || strchr("@?#\\", from[i]))
+        if ((unsigned char)from[i] <= ' ' || (unsigned char)from[i] == 0x7f || strchr("@?#\\[]", from[i]))
             return false;
     memcpy(to, from, len);
     to[len] = 0;
@@ -24,7 +24,8 @@ static bool keep(char *to, size_t room, const char *from, size_t len)
 static bool port_valid(const char *port)
 {
     size_t len = strlen(port);
-    return len > 0 && strspn(port, "0123456789") == len && atoi(port) > 0 && atoi(port) <= UINT16_MAX;
+    unsigned long number = strtoul(port, NULL, 10);
+    return len > 0 && strspn(port, "0123456789") == len && number > 0 && number <= UINT16_MAX;
 }
 
 int url_parse(const char *text, struct url *out)

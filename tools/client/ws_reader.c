@@ -26,11 +26,12 @@ static size_t take_control(uint8_t opcode, struct span payload, struct ws_event 
                                .payload = payload};
     if (opcode != WS_CLOSE || payload.len == 0)
         return frame_bytes;
-    if (payload.len == 1)
+    unsigned code = payload.len > 1 ? (unsigned)(payload.data[0] << 8 | payload.data[1]) : 0;
+    if (!ws_close_code_valid(code))
         return fail(event, WS_CODE_PROTOCOL);
-    event->close_code = (uint16_t)(payload.data[0] << 8 | payload.data[1]);
+    event->close_code = (uint16_t)code;
     event->payload = (struct span){payload.data + 2, payload.len - 2};
-    return frame_bytes;
+    return utf8_valid(event->payload) ? frame_bytes : fail(event, WS_CODE_BAD_UTF8);
 }
 
 static size_t take_data(struct ws_reader *r, uint8_t first, struct span payload, struct ws_event *event,
@@ -69,6 +70,9 @@ size_t ws_reader_feed(struct ws_reader *r, const uint8_t *data, size_t len, stru
     uint64_t payload_bytes = length_bytes ? 0 : data[1];
     for (size_t i = 0; i < length_bytes; i++)
         payload_bytes = payload_bytes << 8 | data[2 + i];
+    if ((length_bytes == 2 && payload_bytes < LENGTH_IN_16) ||
+        (length_bytes == 8 && payload_bytes <= UINT16_MAX))
+        return fail(event, WS_CODE_PROTOCOL); /* a length has one spelling */
     if (!control && payload_bytes > r->message_bytes_max - r->message_bytes)
         return fail(event, WS_CODE_TOO_BIG);
     size_t head_bytes = 2 + length_bytes;

@@ -14,5 +14,6 @@ int command_tail(int argc, char **argv);
 int command_history(int argc, char **argv);
 int command_import(int argc, char **argv);
 int command_export(int argc, char **argv);
+int command_verify(int argc, char **argv);
 
 #endif

@@ -289,20 +289,22 @@ static int run_action(const struct action *action, int argc, char **argv)
     else
         flags[n++] =
             (struct flag){"client-id", FLAG_TEXT, &o.client_id, "ID", "names this change (a random one)"};
-    const struct flag common[] = {SESSION_FLAGS(&o.session)};
-    const struct command_form form = {
-        action->usage,     action->about,    flags, n, common, PARLEY_ARRAY_COUNT(common),
-        action->words_min, action->words_max};
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
-    int err = session_begin(&o.session);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    struct command_form form = {.usage = action->usage,
+                                .about = action->about,
+                                .flags = flags,
+                                .flag_count = n,
+                                .words_min = action->words_min,
+                                .words_max = action->words_max};
+    int status = session_flags(&o.session, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
+    status = session_begin(&o.session);
+    if (status != EXIT_SUCCESS)
+        return status;
     session_client_id(fresh);
     if (!o.client_id)
         o.client_id = fresh;
-    err = action->run(&o, words);
+    int err = action->run(&o, words);
     session_end(&o.session);
     return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -266,29 +266,26 @@ int command_export(int argc, char **argv)
         {"gzip", FLAG_SWITCH, &x.gzip, NULL, "compress"},
         {"quiet", FLAG_SWITCH, &x.quiet, NULL, "no progress, no summary"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&x.session)};
-    const struct command_form form = {"parley export [options] --all | CONVERSATION ...",
-                                      about,
-                                      flags,
-                                      PARLEY_ARRAY_COUNT(flags),
-                                      common,
-                                      PARLEY_ARRAY_COUNT(common),
-                                      0,
-                                      SIZE_MAX};
+    struct command_form form = {.usage = "parley export [options] --all | CONVERSATION ...",
+                                .about = about,
+                                .flags = flags,
+                                .flag_count = PARLEY_ARRAY_COUNT(flags),
+                                .words_min = 0,
+                                .words_max = SIZE_MAX};
     char **words;
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = session_flags(&x.session, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
     if (x.all == (count > 0)) {
         fprintf(stderr, "parley: which conversations? Name some, or give --all\nusage: %s\n", form.usage);
         return EXIT_USAGE;
     }
-    int err = session_begin(&x.session);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    status = session_begin(&x.session);
+    if (status != EXIT_SUCCESS)
+        return status;
     session_catch_signals();
-    err = run(&x, words, count);
+    int err = run(&x, words, count);
     memory_free(x.list);
     memory_free(x.title_uses);
     names_clear(&x.titles);

@@ -57,28 +57,26 @@ int command_history(int argc, char **argv)
         {"after", FLAG_TEXT, &o.after, "ID", "messages after this message; 0: from the first"},
         {"all", FLAG_SWITCH, &o.all, NULL, "no limit"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&s)};
-    const struct command_form form = {"parley history [options] CONVERSATION",
-                                      about,
-                                      flags,
-                                      PARLEY_ARRAY_COUNT(flags),
-                                      common,
-                                      PARLEY_ARRAY_COUNT(common),
-                                      1,
-                                      1};
+    struct command_form form = {.usage = "parley history [options] CONVERSATION",
+                                .about = about,
+                                .flags = flags,
+                                .flag_count = PARLEY_ARRAY_COUNT(flags),
+                                .words_min = 1,
+                                .words_max = 1};
     char **words;
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = session_flags(&s, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
     if (o.limit == 0 || (o.before && (o.after || o.all))) {
         fprintf(stderr, "parley: %s\n",
                 o.limit ? "--before goes with neither --after nor --all" : "--limit is at least 1");
         return EXIT_USAGE;
     }
-    int err = session_begin(&s);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    status = session_begin(&s);
+    if (status != EXIT_SUCCESS)
+        return status;
+    int err;
     if (o.after || o.all)
         err = messages_after(&s, words[0], o.after ? o.after : "0", o.all ? UINT64_MAX : o.limit, print_page,
                              &s);

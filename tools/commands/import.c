@@ -211,25 +211,27 @@ int command_import(int argc, char **argv)
          "only\nwhile the server never refuses for being busy"},
         {"read-ahead", FLAG_NUMBER, &c.ahead_mib, "MIB", "how much of the file to keep in memory (64)"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&c.session)};
-    const struct command_form form = {
-        "parley import [options] FILE", about, flags, PARLEY_ARRAY_COUNT(flags), common,
-        PARLEY_ARRAY_COUNT(common),     1,     1};
+    struct command_form form = {.usage = "parley import [options] FILE",
+                                .about = about,
+                                .flags = flags,
+                                .flag_count = PARLEY_ARRAY_COUNT(flags),
+                                .words_min = 1,
+                                .words_max = 1};
     char **words;
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = session_flags(&c.session, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
     if (!options_valid(&c))
         return EXIT_USAGE;
     if (c.session.data && !c.session.as)
         c.session.as = "importer";
-    int err = c.dry_run ? 0 : session_begin(&c.session);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    status = c.dry_run ? EXIT_SUCCESS : session_begin(&c.session);
+    if (status != EXIT_SUCCESS)
+        return status;
     session_catch_signals();
     c.source.fd = -1;
-    int status = open_source(&c, words[0]) == 0 ? run(&c) : EXIT_FAILURE;
+    status = open_source(&c, words[0]) == 0 ? run(&c) : EXIT_FAILURE;
     import_plan_clear(&c.plan);
     if (c.source.fd >= 0)
         close(c.source.fd);

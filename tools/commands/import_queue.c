@@ -81,23 +81,24 @@ static struct import_item *first_unsent(struct import_item *item)
 
 struct import_item *import_queue_next(struct import_queue *q)
 {
-    if (q->ready_count == 0)
-        return NULL;
-    uint32_t number = q->ready[q->ready_from];
-    struct import_lane *lane = &q->lanes[number];
-    q->ready_from = (q->ready_from + 1) % q->lane_count;
-    q->ready_count--;
-    lane->ready = false;
-    struct import_item *item = lane->unsent;
-    /* It was halted since it became ready. */
-    if (lane->halted || !item || lane->under_way >= q->each_max)
-        return import_queue_next(q);
-    item->state = ITEM_SENT;
-    lane->unsent = first_unsent(item->next);
-    lane->under_way++;
-    q->under_way++;
-    make_ready(q, number);
-    return item;
+    while (q->ready_count > 0) {
+        uint32_t number = q->ready[q->ready_from];
+        struct import_lane *lane = &q->lanes[number];
+        q->ready_from = (q->ready_from + 1) % q->lane_count;
+        q->ready_count--;
+        lane->ready = false;
+        struct import_item *item = lane->unsent;
+        /* It was halted since it became ready. */
+        if (lane->halted || !item || lane->under_way >= q->each_max)
+            continue;
+        item->state = ITEM_SENT;
+        lane->unsent = first_unsent(item->next);
+        lane->under_way++;
+        q->under_way++;
+        make_ready(q, number);
+        return item;
+    }
+    return NULL;
 }
 
 struct import_item *import_queue_find(const struct import_queue *q, uint32_t lane, uint64_t ordinal)

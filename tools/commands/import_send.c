@@ -199,6 +199,8 @@ static int on_refusal(struct sender *s, struct import_item *item, struct span fr
     struct refusal refusal;
     uint64_t wait;
     refusal_read(&refusal, 0, frame);
+    if (refusal_is(&refusal, "token_expired"))
+        return -PARLEY_ERR_END; /* the server closes; the next connection needs another token */
     if (!item) {
         progress_clear(s->progress);
         session_tell_refusal(&refusal);
@@ -258,6 +260,7 @@ static int give_up(struct sender *s, int err)
 
 static int connect_again(struct sender *s)
 {
+    bool renewed = false; /* a server that finds each new token expired has another clock */
     for (bool told = false; !session_stopped(); told = true) {
         struct refusal refusal = {0};
         uint64_t wait;
@@ -267,8 +270,14 @@ static int connect_again(struct sender *s)
         if (err == -PARLEY_ERR_FORBIDDEN)
             refusal_read(&refusal, s->ws.status, text_span(&s->ws.refusal));
         progress_clear(s->progress);
+        bool expired = err == -PARLEY_ERR_FORBIDDEN && refusal_is(&refusal, "token_expired");
+        if (expired && !renewed && session_renew_token(s->session) == 0) {
+            renewed = true;
+            continue;
+        }
         if (err == -PARLEY_ERR_FORBIDDEN && !refusal_passes(&refusal)) {
-            session_tell_refusal(&refusal);
+            if (!expired || renewed)
+                session_tell_refusal(&refusal);
             return err;
         }
         if (err != -PARLEY_ERR_IO && err != -PARLEY_ERR_FORBIDDEN) {

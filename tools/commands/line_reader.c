@@ -24,6 +24,10 @@ int line_reader_open(int fd, struct line_reader **out)
     struct line_reader *r = memory_zalloc(sizeof *r);
     if (!r)
         return -PARLEY_ERR_NOMEM;
+    int err = -PARLEY_ERR_NOMEM;
+    if (!text_reserve(&r->buffer, READ_BYTES))
+        goto fail;
+    err = -PARLEY_ERR_IO;
     if (lseek(fd, 0, SEEK_SET) != 0 || (own = dup(fd)) < 0)
         goto fail;
     r->file = gzdopen(own, "rb");
@@ -34,8 +38,9 @@ int line_reader_open(int fd, struct line_reader **out)
 fail:
     if (own >= 0)
         close(own);
+    text_free(&r->buffer);
     memory_free(r);
-    return -PARLEY_ERR_IO;
+    return err;
 }
 
 void line_reader_close(struct line_reader **at)
@@ -73,7 +78,7 @@ int line_reader_next(struct line_reader *r, struct span *line)
     size_t searched = 0;
     for (;;) {
         size_t len = r->buffer.len - r->from;
-        const uint8_t *start = r->buffer.data ? r->buffer.data + r->from : NULL;
+        const uint8_t *start = r->buffer.data + r->from;
         const uint8_t *feed = len > searched ? memchr(start + searched, '\n', len - searched) : NULL;
         if (!feed && !r->at_end && len <= LINE_BYTES_MAX) {
             searched = len;

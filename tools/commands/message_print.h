@@ -1,6 +1,7 @@
 /* tools/commands/message_print.h: one message, as a line for people or as JSON for machines.
  *
  * Shape:  the server's JSON -> "SEQ  DATE TIME  SENDER  BODY" (created_at before time), or the JSON in one line
+ * Thread: one at a time.
  */
 #ifndef PARLEY_TOOLS_MESSAGE_PRINT_H
 #define PARLEY_TOOLS_MESSAGE_PRINT_H

@@ -1,6 +1,7 @@
 /* tools/commands/messages.h: a conversation's messages, page by page over HTTP.
  *
  * Errors: as session_ask: told already.
+ * Thread: one at a time.
  */
 #ifndef PARLEY_TOOLS_MESSAGES_H
 #define PARLEY_TOOLS_MESSAGES_H

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/server/key_file.h"
 #include "src/server/secret.h"
 
 bool mint_claim(char *to, uint16_t *len, size_t max, const char *text)
@@ -16,22 +17,25 @@ bool mint_claim(char *to, uint16_t *len, size_t max, const char *text)
     return true;
 }
 
-int mint(const char *dir, const struct jwt_claims *claims, char token[JWT_TOKEN_BYTES_MAX + 1])
+int mint(const char *dir, const char *key_file, const struct jwt_claims *claims,
+         char token[JWT_TOKEN_BYTES_MAX + 1])
 {
-    uint8_t secret[SECRET_BYTES];
-    struct jwt_key key;
+    struct jwt_key key = {0};
     size_t len = 0;
-    int err = secret_read(dir, secret);
+    int err = key_file ? key_file_read(key_file, &key) : secret_read(dir, &key);
+    bool missing = err == -PARLEY_ERR_NOT_FOUND && !key_file;
     if (!err)
-        err = jwt_key_hs256(&key, secret, sizeof secret);
-    if (!err)
-        err = jwt_mint(&key, claims, token, &len);
-    if (err == -PARLEY_ERR_NOT_FOUND)
+        err = key.can_mint ? jwt_mint(&key, claims, token, &len) : -PARLEY_ERR_FORBIDDEN;
+    const char *why = err == -PARLEY_ERR_CORRUPT     ? "this is neither " KEY_FILE_FORMS
+                      : err == -PARLEY_ERR_FORBIDDEN ? "a public key signs nothing: give the private one"
+                                                     : parley_err_text(err);
+    if (missing)
         fprintf(stderr,
                 "parley: no secret in %s: start parleyd on this folder once, or name another with --data\n",
                 dir);
     else if (err)
-        fprintf(stderr, "parley: no token: %s: %s\n", dir, parley_err_text(err));
+        fprintf(stderr, "parley: no token: %s: %s\n", key_file ? key_file : dir, why);
     token[len] = 0;
+    jwt_key_wipe(&key);
     return err;
 }

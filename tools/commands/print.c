@@ -33,7 +33,7 @@ void print_text(FILE *to, struct span text, size_t indent)
 {
     struct text safe = {0};
     put_safe(&safe, text, indent, true);
-    fwrite(safe.data ? (const char *)safe.data : "", 1, safe.len, to);
+    (void)fwrite(safe.data ? (const char *)safe.data : "", 1, safe.len, to);
     text_free(&safe);
 }
 

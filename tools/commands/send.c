@@ -107,27 +107,24 @@ int command_send(int argc, char **argv)
         {"content-type", FLAG_TEXT, &o.content_type, "TYPE", "(text/plain)"},
         {"created-at", FLAG_TEXT, &o.created_at, "TIME", "RFC 3339; service tokens only"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&s)};
-    const struct command_form form = {"parley send [options] CONVERSATION [TEXT | -]",
-                                      about,
-                                      flags,
-                                      PARLEY_ARRAY_COUNT(flags),
-                                      common,
-                                      PARLEY_ARRAY_COUNT(common),
-                                      1,
-                                      2};
+    struct command_form form = {.usage = "parley send [options] CONVERSATION [TEXT | -]",
+                                .about = about,
+                                .flags = flags,
+                                .flag_count = PARLEY_ARRAY_COUNT(flags),
+                                .words_min = 1,
+                                .words_max = 2};
     char **words, fresh[32];
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
-    int err = session_begin(&s);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    int status = session_flags(&s, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
+    status = session_begin(&s);
+    if (status != EXIT_SUCCESS)
+        return status;
     session_client_id(fresh);
     if (!o.client_id)
         o.client_id = fresh;
-    int status = run(&s, &o, words[0], count > 1 ? words[1] : NULL);
+    status = run(&s, &o, words[0], count > 1 ? words[1] : NULL);
     session_end(&s);
     return status;
 }

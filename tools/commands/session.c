@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "src/base/clock.h"
 #include "src/base/error.h"
@@ -50,7 +49,7 @@ static const char *or_environment(const char *value, const char *name)
 
 static int begin_minted(struct session *s)
 {
-    struct jwt_claims claims = {.exp_s = (uint64_t)time(NULL) + LIFETIME_S};
+    struct jwt_claims claims = {.exp_s = clock_wall_ms(clock_real()) / 1000 + LIFETIME_S};
     if (!s->as) {
         fprintf(stderr, "parley: --data needs --as USER: for whom is the token?\n");
         return -PARLEY_ERR_BAD_REQUEST;
@@ -60,9 +59,20 @@ static int begin_minted(struct session *s)
         fprintf(stderr, "parley: --as is no user id\n");
         return -PARLEY_ERR_BAD_REQUEST;
     }
-    int err = mint(s->data, &claims, s->minted);
+    int err = mint(s->data, NULL, &claims, s->minted);
     s->token = s->minted;
     return err ? -PARLEY_ERR_FORBIDDEN : 0;
+}
+
+int session_renew_token(struct session *s)
+{
+    if (s->data)
+        return begin_minted(s);
+    fprintf(
+        stderr,
+        "parley: the token has expired: `parley token --help` tells how to get another; --data mints them as "
+        "they are needed\n");
+    return -PARLEY_ERR_FORBIDDEN;
 }
 
 static bool token_clean(const char *token)
@@ -73,7 +83,7 @@ static bool token_clean(const char *token)
     return true;
 }
 
-int session_begin(struct session *s)
+static int begin(struct session *s)
 {
     const char *given = s->token;
     if (sodium_init() < 0)
@@ -104,6 +114,33 @@ int session_begin(struct session *s)
     s->acts = s->as && !s->data;
     http_client_init(&s->http, &s->url, s->token);
     return 0;
+}
+
+int session_begin(struct session *s)
+{
+    int err = begin(s);
+    return err == 0 ? EXIT_SUCCESS : err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+int session_flags(struct session *s, struct command_form *form, int argc, char **argv, char ***words,
+                  size_t *count)
+{
+    const struct flag common[] = {
+        {"url", FLAG_TEXT, &s->url_text, "URL", "the server (PARLEY_URL, else http://127.0.0.1:8080)"},
+        {"token", FLAG_TEXT, &s->token, "TOKEN", "a bearer token (PARLEY_TOKEN)"},
+        {"data", FLAG_TEXT, &s->data, "DIR",
+         "instead of a token: mint one with the secret in the server's\ndata folder, for the user --as"},
+        {"as", FLAG_TEXT, &s->as, "USER", "with --data: who asks; with a service's token: whom it acts for"},
+        {"retry-for", FLAG_NUMBER, &s->retry_for_s, "SECONDS",
+         "how long to try again when the server is away or busy"},
+        {"json", FLAG_SWITCH, &s->json, NULL, "print JSON for machines"},
+    };
+    form->common = common;
+    form->common_count = PARLEY_ARRAY_COUNT(common);
+    enum flags_result result = flags_read(form, argc, argv, words, count);
+    form->common = NULL; /* its life ends here */
+    form->common_count = 0;
+    return result == FLAGS_RUN ? COMMAND_RUNS : result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 void session_end(struct session *s)

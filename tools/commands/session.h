@@ -1,12 +1,12 @@
 /* tools/commands/session.h: what all commands that talk to a server share: where it is, who asks, and how it is told.
  *
- * Shape:  SESSION_FLAGS in the command's table -> session_begin -> session_ask ... -> session_end
+ * Shape:  the command's form -> session_flags -> session_begin -> session_ask ... -> session_end
  *         The token is --token or PARLEY_TOKEN; or it is minted with the secret in --data for the user --as. With a
  *         service token of one's own, --as names the user that it acts for.
  * Owner:  the command's.
  * Thread: one.
- * Errors: each call that fails has told why on standard error; the command ends with EXIT_FAILURE, or EXIT_USAGE when
- *         session_begin says BAD_REQUEST.
+ * Errors: each call that fails has told why on standard error; the command ends with EXIT_FAILURE, or with what
+ *         session_flags and session_begin answer.
  */
 #ifndef PARLEY_TOOLS_SESSION_H
 #define PARLEY_TOOLS_SESSION_H
@@ -18,7 +18,7 @@
 #include "tools/client/refusal.h"
 #include "tools/commands/flags.h"
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, COMMAND_RUNS = -1 };
 
 struct session {
     const char *url_text, *token, *data, *as;
@@ -31,21 +31,14 @@ struct session {
     struct http_client http;
 };
 
-#define SESSION_FLAGS(s)                                                                                     \
-    {"url", FLAG_TEXT, &(s)->url_text, "URL", "the server (PARLEY_URL, else http://127.0.0.1:8080)"},        \
-        {"token", FLAG_TEXT, &(s)->token, "TOKEN", "a bearer token (PARLEY_TOKEN)"},                         \
-        {"data", FLAG_TEXT, &(s)->data, "DIR",                                                               \
-         "instead of a token: mint one with the secret in the server's\ndata folder, for the user --as"},    \
-        {"as", FLAG_TEXT, &(s)->as, "USER",                                                                  \
-         "with --data: who asks; with a service's token: whom it acts for"},                                 \
-        {"retry-for", FLAG_NUMBER, &(s)->retry_for_s, "SECONDS",                                             \
-         "how long to try again when the server is away or busy"},                                           \
-    {                                                                                                        \
-        "json", FLAG_SWITCH, &(s)->json, NULL, "print JSON for machines"                                     \
-    }
-
+/* Reads the command's flags and those that all have in common. COMMAND_RUNS, or the exit status to end with. */
+PARLEY_MUST_USE int session_flags(struct session *s, struct command_form *form, int argc, char **argv,
+                                  char ***words, size_t *count);
+/* EXIT_SUCCESS, or the exit status to end with. */
 PARLEY_MUST_USE int session_begin(struct session *s);
 void session_end(struct session *s);
+/* The token has expired. With --data another one takes its place: 0; else tells, and answers PARLEY_ERR_FORBIDDEN. */
+PARLEY_MUST_USE int session_renew_token(struct session *s);
 
 /* One request; failures that pass are tried again for retry_for_s. *out is the answer's JSON, the caller's to decref.
  * `refusal` (may be NULL) gets what the server said; then nothing is told and the call answers PARLEY_ERR_FORBIDDEN.

@@ -141,6 +141,8 @@ static int refused(struct tail *t, struct span text)
     struct refusal refusal;
     uint64_t wait;
     refusal_read(&refusal, 0, text);
+    if (refusal_is(&refusal, "token_expired"))
+        return -PARLEY_ERR_TOKEN_EXPIRED;
     if (refusal_passes(&refusal) &&
         backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), refusal.retry_after_ms, &wait) == 0) {
         session_sleep_ms(wait);
@@ -210,17 +212,22 @@ static int talk(struct tail *t)
                 err = send_resume(t);
         }
     }
-    return err;
+    return err == -PARLEY_ERR_END && t->ws.close_code == WS_CODE_TOKEN_EXPIRED ? -PARLEY_ERR_TOKEN_EXPIRED
+                                                                               : err;
 }
 
-static bool passes(const struct tail *t, int err)
+static bool passes(struct tail *t, int err)
 {
     struct refusal refusal;
+    if (err == -PARLEY_ERR_TOKEN_EXPIRED)
+        return session_renew_token(&t->session) == 0;
     if (err != -PARLEY_ERR_FORBIDDEN || t->ws.status == 101)
         return err == -PARLEY_ERR_IO || err == -PARLEY_ERR_END;
     refusal_read(&refusal, t->ws.status, text_span(&t->ws.refusal));
     if (refusal_passes(&refusal))
         return true;
+    if (refusal_is(&refusal, "token_expired"))
+        return session_renew_token(&t->session) == 0;
     session_tell_refusal(&refusal);
     return false;
 }
@@ -237,7 +244,8 @@ static int follow(struct tail *t)
             break;
         uint64_t wait;
         if (!passes(t, err) || backoff_next(&t->backoff, clock_monotonic_ms(clock_real()), 0, &wait) != 0) {
-            if (err != -PARLEY_ERR_FORBIDDEN && err != -PARLEY_ERR_NOT_MEMBER)
+            if (err != -PARLEY_ERR_FORBIDDEN && err != -PARLEY_ERR_NOT_MEMBER &&
+                err != -PARLEY_ERR_TOKEN_EXPIRED)
                 session_tell_unreachable(&t->session, err);
             return err;
         }
@@ -258,27 +266,29 @@ int command_tail(int argc, char **argv)
         {"last", FLAG_NUMBER, &t.last, "N", "begin with the newest N (10)"},
         {"count", FLAG_NUMBER, &t.count, "N", "end after N messages"},
     };
-    const struct flag common[] = {SESSION_FLAGS(&t.session)};
-    const struct command_form form = {
-        "parley tail [options] CONVERSATION", about, flags, PARLEY_ARRAY_COUNT(flags), common,
-        PARLEY_ARRAY_COUNT(common),           1,     1};
+    struct command_form form = {.usage = "parley tail [options] CONVERSATION",
+                                .about = about,
+                                .flags = flags,
+                                .flag_count = PARLEY_ARRAY_COUNT(flags),
+                                .words_min = 1,
+                                .words_max = 1};
     char **words;
     size_t count;
-    enum flags_result result = flags_read(&form, argc, argv, &words, &count);
-    if (result != FLAGS_RUN)
-        return result == FLAGS_HELP ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = session_flags(&t.session, &form, argc, argv, &words, &count);
+    if (status != COMMAND_RUNS)
+        return status;
     bool forever = t.session.retry_for_s == UINT64_MAX;
     if (forever)
         t.session.retry_for_s = 0; /* of the first requests: who is not there at all is told at once */
-    int err = session_begin(&t.session);
-    if (err)
-        return err == -PARLEY_ERR_BAD_REQUEST ? EXIT_USAGE : EXIT_FAILURE;
+    status = session_begin(&t.session);
+    if (status != EXIT_SUCCESS)
+        return status;
     session_catch_signals();
     t.conversation = words[0];
     t.backoff.limit_ms = forever ? UINT64_MAX : t.session.retry_for_s * 1000;
     t.sequence.emit = emit;
     t.sequence.owner = &t;
-    err = look(&t);
+    int err = look(&t);
     if (!err)
         err = t.after ? begin_after(&t) : begin_at_the_end(&t);
     if (!err)

@@ -1,8 +1,8 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "src/base/clock.h"
 #include "tools/commands/commands.h"
 #include "tools/commands/mint.h"
 #include "tools/commands/session.h"
@@ -18,15 +18,20 @@ static const char about[] = "Prints a bearer token, signed with the secret in th
 
 int command_token(int argc, char **argv)
 {
-    const char *sub = "", *dir = NULL, *device = "", *scope = "";
+    const char *sub = "", *dir = NULL, *key_file = NULL, *device = "", *scope = "";
+    bool json = false;
     uint64_t seconds = LIFETIME_S_DEFAULT;
     const struct flag flags[] = {
         {"sub", FLAG_TEXT, &sub, "USER", "the user, 1 to 64 bytes; required"},
         {"data", FLAG_TEXT, &dir, "DIR",
          "the server's data folder (PARLEY_SERVER_DATA_DIR,\nelse /var/lib/parley, as parleyd)"},
+        {"key-file", FLAG_TEXT, &key_file, "FILE",
+         "instead of a folder: an Ed25519 private key in PEM, or a\nsecret; the server's auth.key_file has "
+         "its other half"},
         {"device", FLAG_TEXT, &device, "DEVICE", "the device's name"},
         {"scope", FLAG_TEXT, &scope, "WORDS", "'service': may act for users and set times"},
         {"seconds", FLAG_NUMBER, &seconds, "N", "how long it is valid (86400)"},
+        {"json", FLAG_SWITCH, &json, NULL, "print {\"token\",\"sub\",\"exp\"}"},
     };
     const struct command_form form = {.usage = "parley token --sub USER [options]",
                                       .about = about,
@@ -49,9 +54,16 @@ int command_token(int argc, char **argv)
         dir = getenv("PARLEY_SERVER_DATA_DIR");
     if (!dir || !*dir)
         dir = "/var/lib/parley";
-    claims.exp_s = (uint64_t)time(NULL) + seconds;
-    if (sodium_init() < 0 || mint(dir, &claims, token) != 0)
+    claims.exp_s = clock_wall_ms(clock_real()) / 1000 + seconds;
+    if (sodium_init() < 0 || mint(dir, key_file, &claims, token) != 0)
         return EXIT_FAILURE;
-    puts(token);
-    return EXIT_SUCCESS;
+    if (!json) {
+        puts(token);
+        return EXIT_SUCCESS;
+    }
+    json_t *printed = json_pack("{s:s,s:s,s:I}", "token", token, "sub", sub, "exp", (json_int_t)claims.exp_s);
+    if (printed)
+        session_print_json(printed);
+    json_decref(printed);
+    return printed ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,0 +1,243 @@
+#include "tests/sim/sim_device.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "src/base/error.h"
+#include "tests/sim/sim_trace.h"
+
+enum { OPEN_MAX = 6, COPIES_MAX = 3, TRIES = 8, CALLS_MAX = 200 };
+
+static uint32_t user_of(const struct sim_world *w, uint32_t device)
+{
+    return device % w->plan->users;
+}
+
+static uint32_t open_count(const struct sim_world *w, uint32_t device)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < w->oracle.op_count; i++)
+        count += w->oracle.ops[i]->device == device && w->oracle.ops[i]->open;
+    return count;
+}
+
+/* -- commands */
+
+static bool plan_creation(struct sim_world *w, struct sim_op *op)
+{
+    struct sim_random *r = &w->random;
+    uint32_t users = w->plan->users, kind = sim_below(r, 4);
+    op->kind = COMMAND_CREATE;
+    op->type = kind == 0 ? CONVERSATION_DIRECT : kind == 1 ? CONVERSATION_CHANNEL : CONVERSATION_GROUP;
+    op->first_member = (op->user + 1 + sim_below(r, users - 1)) % users;
+    op->member_count = sim_below(r, users < 8 ? users : 8);
+    if (op->type == CONVERSATION_CHANNEL && users > 150)
+        op->member_count = 118 + sim_below(r, 20); /* about to be split */
+    if (op->type == CONVERSATION_DIRECT)
+        op->member_count = 1;
+    struct id16 id = sim_op_conversation(op, &w->oracle.names);
+    op->conversation = sim_oracle_conversation(&w->oracle, &id);
+    return op->conversation != UINT32_MAX;
+}
+
+/* Mostly one in which he is. */
+static uint32_t some_conversation(struct sim_world *w, uint32_t user)
+{
+    uint32_t at = 0;
+    for (uint32_t tries = 0; tries < TRIES; tries++) {
+        at = sim_below(&w->random, w->oracle.conversation_count);
+        const struct sim_conversation *c = &w->oracle.conversations[at];
+        if (c->exists && sim_member_in(&c->members[user]))
+            break;
+    }
+    return at;
+}
+
+static uint32_t body_len(struct sim_world *w)
+{
+    uint32_t max = w->plan->body_bytes_max;
+    if (sim_below(&w->random, 12) < w->plan->large_bodies)
+        return 1 + sim_below(&w->random, max);
+    return sim_below(&w->random, 20) ? 1 + sim_below(&w->random, 60) : max - 1 + sim_below(&w->random, 3);
+}
+
+/* Mostly one of whom it can be asked. */
+static uint32_t some_target(struct sim_world *w, const struct sim_op *op)
+{
+    const struct sim_conversation *c = &w->oracle.conversations[op->conversation];
+    uint32_t target = 0;
+    for (uint32_t tries = 0; tries < TRIES; tries++) {
+        target = sim_below(&w->random, w->plan->users);
+        if (sim_member_in(&c->members[target]) == (op->kind != COMMAND_ADD))
+            break;
+    }
+    return target;
+}
+
+static void plan_change(struct sim_world *w, struct sim_op *op)
+{
+    static const enum command_kind kinds[] = {
+        COMMAND_SEND, COMMAND_SEND, COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND,
+        COMMAND_ADD,  COMMAND_ADD,  COMMAND_ADD,  COMMAND_REMOVE, COMMAND_ROLE, COMMAND_PROFILE};
+    struct sim_random *r = &w->random;
+    op->kind = kinds[sim_below(r, PARLEY_ARRAY_COUNT(kinds))];
+    op->conversation = some_conversation(w, op->user);
+    op->target = some_target(w, op);
+    if (sim_below(r, 8) == 0)
+        op->target = op->user;
+    op->body_len = body_len(w);
+    if (op->kind == COMMAND_ROLE || (op->kind == COMMAND_ADD && sim_below(r, 3) == 0))
+        op->role = (enum member_role)(ROLE_READ_ONLY + sim_below(r, 4));
+}
+
+static void command(struct sim_world *w, uint32_t device, bool create)
+{
+    struct sim_op *op = sim_oracle_op(&w->oracle);
+    op->device = device;
+    op->user = user_of(w, device);
+    if (!create || !plan_creation(w, op)) {
+        op->type = 0;
+        plan_change(w, op);
+    }
+    op->open = true;
+    sim_world_ask(w, op, false);
+    if (!w->rested && sim_chance(&w->random, w->plan->rate[SIM_DOUBLE]))
+        sim_world_ask(w, op, false);
+}
+
+void sim_device_create(struct sim_world *w, uint32_t device)
+{
+    command(w, device, true);
+}
+
+void sim_device_command(struct sim_world *w, uint32_t device)
+{
+    if (open_count(w, device) < OPEN_MAX && w->call_count < CALLS_MAX)
+        command(w, device, w->oracle.conversation_count == 0 || sim_below(&w->random, 20) == 0);
+}
+
+/* It was told, and the server must still know it. */
+static bool is_known(const struct sim_world *w, const struct sim_op *op)
+{
+    return op->told && !op->was_nothing && !op->forgotten && !sim_oracle_may_forget(&w->oracle, op);
+}
+
+void sim_device_again(struct sim_world *w)
+{
+    const struct sim_plan *p = w->plan;
+    if (!w->oracle.op_count || w->call_count >= CALLS_MAX)
+        return;
+    bool known = sim_chance(&w->random, p->rate[SIM_AGAIN]);
+    for (uint32_t tries = 0; tries < TRIES; tries++) {
+        struct sim_op *op = w->oracle.ops[sim_below(&w->random, w->oracle.op_count)];
+        if (op->copies >= COPIES_MAX || (known ? !is_known(w, op) : !op->open))
+            continue;
+        sim_world_ask(w, op, known && sim_chance(&w->random, p->rate[SIM_ALTER]));
+        return;
+    }
+}
+
+uint32_t sim_device_ask_open(struct sim_world *w)
+{
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < w->oracle.op_count; i++) {
+        struct sim_op *op = w->oracle.ops[i];
+        open += op->open;
+        if (op->open && !op->copies)
+            sim_world_ask(w, op, false);
+    }
+    return open;
+}
+
+/* -- reads */
+
+static void plan_history(struct sim_world *w, struct sim_call *call)
+{
+    const struct sim_conversation *c = &w->oracle.conversations[call->conversation];
+    struct sim_random *r = &w->random;
+    uint64_t from = 0;
+    if (c->message_count && sim_below(r, 3))
+        from = c->messages[sim_below(r, c->message_count)].id + sim_below(r, 3) - 1;
+    call->request.kind = SHARD_HISTORY;
+    call->request.history =
+        (struct history_query){(enum history_way)sim_below(r, 3), from, 1 + sim_below(r, 40)};
+}
+
+void sim_device_read(struct sim_world *w, uint32_t device)
+{
+    struct sim_random *r = &w->random;
+    if (!w->oracle.conversation_count || w->call_count >= CALLS_MAX)
+        return;
+    struct sim_call *call = sim_world_call(w, device, user_of(w, device));
+    struct shard_request *request = &call->request;
+    const struct sim_op *op = w->oracle.ops[sim_below(r, w->oracle.op_count)];
+    call->conversation = some_conversation(w, call->user);
+    uint32_t kind = sim_below(r, 8);
+    if (kind == 0) {
+        request->kind = SHARD_LIST;
+        request->limit = LIST_LIMIT_MAX;
+    } else if (kind == 1) {
+        request->kind = SHARD_PROFILE;
+        request->command.target_hash = w->users[call->user].hash;
+    } else if (kind == 2) {
+        request->kind = SHARD_CONVERSATION;
+    } else if (kind == 3 && op->kind == COMMAND_SEND && op->user == call->user && !op->forgotten &&
+               (!op->event_id || !sim_oracle_may_forget(&w->oracle, op))) {
+        request->kind = SHARD_MESSAGE;
+        request->command.client_id = sim_words(op->client_id);
+        call->wanted = op;
+        call->conversation = op->conversation;
+    } else {
+        plan_history(w, call);
+    }
+    request->command.conversation = w->oracle.conversations[call->conversation].id;
+    sim_say("device %u: call %" PRIu64 ", read %d of conversation %u by u%u, way %d from %" PRIu64
+            " limit %u",
+            device, call->number, (int)request->kind, call->conversation, call->user,
+            (int)request->history.way, request->history.from, request->history.limit);
+}
+
+/* -- answers */
+
+static void settle(struct sim_op *op)
+{
+    op->refused = op->refused || (op->was_refused && !op->copies && !op->event_id);
+}
+
+void sim_device_settle(struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->oracle.op_count; i++)
+        settle(w->oracle.ops[i]);
+}
+
+static bool is_final(int err)
+{
+    return err != -PARLEY_ERR_FULL && err != -PARLEY_ERR_DISK_FULL && err != -PARLEY_ERR_CLOSING &&
+           err != -PARLEY_ERR_INTERNAL;
+}
+
+void sim_device_hear(void *owner, struct sim_call *call)
+{
+    const struct shard_request *r = &call->request;
+    struct sim_op *op = call->op;
+    (void)owner; /* whoever else hears of answers has one */
+    sim_say("device %u hears of call %" PRIu64, call->device, call->number);
+    if (!op || call->altered)
+        return;
+    if (r->error) {
+        if (!is_final(r->error))
+            return;
+        op->open = false;
+        op->was_refused = op->was_refused || (!op->told && r->error != -PARLEY_ERR_CORRUPT);
+        settle(op);
+        return;
+    }
+    if (op->told && !op->was_nothing && !op->forgotten)
+        sim_must(op->id == r->id && op->seq == r->seq, "stable",
+                 "%s c%u: told %" PRIu64 ", seq %" PRIu64 ", before it was %" PRIu64 ", seq %" PRIu64,
+                 sim_op_kind_name(op->kind), op->number, r->id, r->seq, op->id, op->seq);
+    op->told = true;
+    op->open = false;
+    op->id = r->id;
+    op->seq = r->seq;
+}

@@ -1,0 +1,25 @@
+/* tests/sim/sim_device.h: many devices: what they ask, ask again, and make of the answers.
+ *
+ * Why:    a promise is made to a client, so what counts is what clients were told.
+ * Shape:  each device is a user's; its commands are ops (sim_op.h), open until it knows how they ended.
+ */
+#ifndef PARLEY_TESTS_SIM_DEVICE_H
+#define PARLEY_TESTS_SIM_DEVICE_H
+
+#include "tests/sim/sim_world.h"
+
+/* A new command, or none when the device waits for too many. */
+void sim_device_command(struct sim_world *w, uint32_t device);
+/* A conversation is created, if there is room for one more. */
+void sim_device_create(struct sim_world *w, uint32_t device);
+/* Asks again for something that is open, or that it knows already. */
+void sim_device_again(struct sim_world *w);
+void sim_device_read(struct sim_world *w, uint32_t device);
+/* All that is open and of which no copy is on its way. Answers how many are open. */
+uint32_t sim_device_ask_open(struct sim_world *w);
+/* An answer arrives; a sim_heard_fn. */
+void sim_device_hear(void *owner, struct sim_call *call);
+/* Nothing is on its way: refusals are final. */
+void sim_device_settle(struct sim_world *w);
+
+#endif

@@ -1,0 +1,65 @@
+/* tests/sim/sim_op.h: a command that a device means to give once, and what is known about it.
+ *
+ * Why:    it is asked again until it is answered, so it must come out the same to the byte each time; and what clients were
+ *         told is held against what the logs say.
+ * Shape:  an op's text follows from its numbers. `altered` is another payload under the same client id.
+ */
+#ifndef PARLEY_TESTS_SIM_OP_H
+#define PARLEY_TESTS_SIM_OP_H
+
+#include "src/base/hash.h"
+#include "src/machine/machine.h"
+
+enum { SIM_CLIENT_ID_BYTES = 16, SIM_TITLE_BYTES = 32 };
+
+struct sim_user {
+    char name[8];
+    struct id16 hash;
+};
+
+struct sim_op {
+    uint32_t number, user, device, conversation, target;
+    enum command_kind kind;
+    enum conversation_type type;
+    enum member_role role;
+    uint32_t first_member, member_count; /* CREATE: users, one after the other, round and round */
+    uint32_t body_len;
+    char client_id[SIM_CLIENT_ID_BYTES];
+    /* What its device knows. */
+    bool open; /* it asks until it knows */
+    bool told; /* it was told id and seq */
+    uint64_t id, seq;
+    /* What only the simulator knows. */
+    uint32_t copies; /* on the way to a shard, or in it */
+    bool refused;    /* for good: no copy is left, and it is in no log */
+    bool was_refused;
+    bool was_nothing;                      /* answered without an event of its own: he was in already */
+    uint64_t event_id, event_seq, ordinal; /* of its event; 0: none is committed */
+    bool forgotten;                        /* done twice, rightly: the server need not know it so long */
+};
+
+struct sim_names {
+    const struct hash_key *key;
+    const struct sim_user *users;
+    uint32_t user_count;
+};
+
+/* Texts of one command. */
+struct sim_op_text {
+    struct command command;
+    char title[SIM_TITLE_BYTES];
+    uint8_t *body;                  /* free() */
+    struct command_member *members; /* free() */
+};
+
+struct id16 sim_op_conversation(const struct sim_op *op, const struct sim_names *names);
+/* All but the conversation, which the caller knows. */
+void sim_op_text(const struct sim_op *op, const struct sim_names *names, bool altered,
+                 struct sim_op_text *out);
+void sim_op_text_end(struct sim_op_text *text);
+/* Is the event, or the message, what the op asked for? */
+bool sim_op_body_is(const struct sim_op *op, struct span body);
+const char *sim_op_kind_name(enum command_kind kind);
+struct span sim_words(const char *text);
+
+#endif
