@@ -31,7 +31,7 @@ class Stream:
         self.user, self.conversation, self.body_max = user, conversation, body_max
         self.acked = {}  # number -> (id, seq)
         self.count = 0  # numbers that were tried
-        self.refused = set()  # those that the server refused at some time, or may have: they may have been overtaken
+        self.refused = set()  # those that the server refused at some time: they may have been overtaken
 
     def body(self, n):
         head = "%s %s %d " % (self.user, self.conversation[:8], n)
@@ -223,8 +223,6 @@ class WsWriter(Writer):
                     await ws.recv()  # hello
                     await self.talk(ws)
             except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException):
-                for stream, n in self.open.values():  # it may have been refused, and nobody heard of it
-                    stream.refused.add(n)
                 await asyncio.sleep(0.01)
 
     async def push(self, ws, stream, n):
