@@ -4,6 +4,7 @@
  *         agree, and no reactor may run while another one gives up.
  * Shape:  each reactor: gate_arrive(its error), step by step; who starts them: gate_wait (all have arrived), looks at what they
  *         did, gate_open(its error). One error anywhere ends the start for all.
+ * Errors: the first that any of them brought, whatever it is.
  * Thread: gate_arrive: a reactor's; the others: the one that starts them. What was written before the gate is seen
  *         behind it.
  */

@@ -45,7 +45,7 @@ def strings(folder):
                     yield name, text
 
 
-@pytest.mark.parametrize("folder, programs", [("src", ["parleyd"]), ("net", ["parleyd"]), ("storage", ["parleyd"]),
+@pytest.mark.parametrize("folder, programs", [("src", ["parleyd", "parley"]), ("net", ["parleyd"]), ("storage", ["parleyd"]),
                                               ("tools", ["parley"]), ("bench", ["load", "parleyd"])])
 def test_every_flag_that_a_text_names_exists(folder, programs):
     known = {"--help", "--version", "--config", "--check-config"}.union(*map(flags_of, programs))
