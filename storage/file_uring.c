@@ -188,9 +188,9 @@ static int uring_list(struct file_layer *layer, const char *dir, file_name_fn *f
 
 static int uring_make_dir(struct file_layer *layer, const char *path)
 {
-    if (mkdir(path, 0700) != 0)
-        return errno == EEXIST ? 0 : error_of(errno);
-    /* Its name must be as durable as what will be in it. */
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return error_of(errno);
+    /* Its name must be as durable as what will be in it; whoever made it may have died before this. */
     char parent[PATH_BYTES_MAX];
     if ((size_t)snprintf(parent, sizeof(parent), "%s", path) >= sizeof(parent))
         return -PARLEY_ERR_IO;

@@ -244,6 +244,10 @@ static int open_shard(struct worker *w, uint32_t number)
     char log_dir[PATH_BYTES], store_dir[PATH_BYTES];
     snprintf(log_dir, sizeof log_dir, "%.4000s/log", path);
     snprintf(store_dir, sizeof store_dir, "%.4000s/store", path);
+    /* RocksDB would make it as well, and never sync its name. */
+    err = server->folder.complete ? 0 : w->files->ops->make_dir(w->files, store_dir);
+    if (err)
+        return err;
     const struct config *o = server->config;
     uint32_t shares = server->folder.shard_count;
     struct shard_options options = {

@@ -58,7 +58,8 @@ def a_round(bed, disk, random_):
     while disk.state()["pending"] and time.monotonic() < end:
         time.sleep(0.01)
     met = not disk.state()["pending"]
-    if met and order.endswith("/log/") and not has_stopped(bed.server):
+    # (A short write of a new segment's zeros is completed.)
+    if met and order.startswith("fail") and order.endswith("/log/") and not has_stopped(bed.server):
         bed.ledger.fault("goes on", order)
     time.sleep(random_.uniform(0, 0.3))
     disk.tell("off %d" % random_.getrandbits(32))
