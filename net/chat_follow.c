@@ -170,7 +170,9 @@ static void answered(struct shard_request *shard)
 {
     struct chat_question *q = shard->owner;
     struct chat_session *s = q->session;
+    bool within = q->stepping; /* a join that is answered at once must not ask with a question that is being read */
     q->under_way = false;
+    q->stepping = true;
     if (!s->socket) {
         memory_free(shard->page.entries);
         shard->page = (struct shard_page){0};
@@ -182,6 +184,7 @@ static void answered(struct shard_request *shard)
     } else {
         take_judgement(q);
     }
+    q->stepping = within;
     go(s);
 }
 

@@ -205,7 +205,7 @@ int data_folder_open(const char *dir, uint32_t shard_count, uint32_t cores, stru
         snprintf(text, DATA_FOLDER_TEXT_BYTES, "shards must be from 1 to %d", SHARD_COUNT_MAX);
         return -PARLEY_ERR_BAD_REQUEST;
     }
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+    if (durable_folder_make(dir) != 0)
         return system_error(text, "create", dir);
     int err = lock(dir, true, &out->lock_fd, text);
     if (err)

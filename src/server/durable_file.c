@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "src/base/error.h"
@@ -35,4 +36,18 @@ int durable_file_write(const char *dir, const char *name, struct span bytes)
         return err;
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return finish(fd, fd >= 0 && rename(temporary, path) == 0 && fsync(fd) == 0);
+}
+
+int durable_folder_make(const char *dir)
+{
+    bool made = mkdir(dir, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return finish(-1, false);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int parent = fd >= 0 ? openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    bool hidden = parent < 0 && errno == EACCES && !made; /* whoever made it for us had to see to that */
+    int err = finish(parent, hidden || (parent >= 0 && fsync(parent) == 0));
+    if (fd >= 0)
+        close(fd);
+    return err;
 }
