@@ -126,7 +126,8 @@ static void describe(const struct row *row, char *out, size_t len)
     } else if (row->kind == ADDRESS) {
         snprintf(out, len, "a numeric IPv4 or IPv6 address");
     } else if (row->kind == TEXT) {
-        snprintf(out, len, "a text of %" PRIu64 " to %" PRIu64 " bytes", row->min, row->max);
+        snprintf(out, len, "a text of %" PRIu64 " to %" PRIu64 " bytes, without blanks at its ends", row->min,
+                 row->max);
     } else {
         print_number(min, sizeof min, row->kind, row->min);
         print_number(max, sizeof max, row->kind, row->max);
@@ -157,10 +158,19 @@ static bool is_address(const char *value)
     return inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1;
 }
 
+/* A file could not say it. */
+static bool has_outer_blanks(const char *value)
+{
+    size_t len = strlen(value);
+    return len && (isspace((unsigned char)value[0]) || isspace((unsigned char)value[len - 1]));
+}
+
 static bool set_value(struct config *config, const struct row *row, const char *value)
 {
     uint64_t number;
     if (row->kind == ADDRESS && !is_address(value))
+        return false;
+    if (has_outer_blanks(value))
         return false;
     if (row->kind == TEXT || row->kind == ADDRESS)
         return set_text(config, row, value);

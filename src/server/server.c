@@ -246,8 +246,10 @@ static int open_shard(struct worker *w, uint32_t number)
     snprintf(store_dir, sizeof store_dir, "%.4000s/store", path);
     /* RocksDB would make it as well, and never sync its name. */
     err = server->folder.complete ? 0 : w->files->ops->make_dir(w->files, store_dir);
-    if (err)
+    if (err) {
+        say(server, "shard %u: cannot make %.500s: %s", number, store_dir, parley_err_text(err));
         return err;
+    }
     const struct config *o = server->config;
     uint32_t shares = server->folder.shard_count;
     struct shard_options options = {
@@ -415,7 +417,7 @@ static void close_doors(struct worker *w)
 static int on_start(void *owner, struct reactor *reactor)
 {
     struct worker *w = owner;
-    w->reactor = reactor;
+    (void)reactor;      /* it is w->reactor already */
     (void)arena_take(); /* without it everything works, only slower */
     int err = start_gate_arrive(&w->server->gate, open_shards(w));
     bool first = w == w->server->workers; /* its port holds for all */

@@ -150,7 +150,7 @@ def test_a_log_that_others_have_derived_beyond_is_refused_before_the_doors_open(
     shutil.copytree(old, str(tmp_path / "early"))
     server = Server(str(tmp_path))
     for n in range(16):
-        create(server, ann, "c%d" % n, ["bob", "cid", "dan"])
+        create(server, ann, "c%d" % n, ["user%d" % m for m in range(16)])  # some of them are on shard 1
     assert server.stop() == 0
     shutil.rmtree(old)
     shutil.copytree(str(tmp_path / "early"), old)
