@@ -227,7 +227,7 @@ static void mend_rows(struct verify *v)
 
 void verify_mend(struct verify *v)
 {
-    bool stores = false, begin = v->report->counts[VERIFY_KIND_FILTER] == 0, begun = false;
+    bool stores = false, begin = v->report->counts[VERIFY_KIND_FILTER] == 0, raised = false;
     for (uint32_t i = 0; i < v->folder.shard_count && !v->error; i++)
         if (v->shards[i].store_is_bad && log_has_all(&v->shards[i])) {
             begin_store(&v->shards[i]);
@@ -252,13 +252,16 @@ void verify_mend(struct verify *v)
     if (v->error)
         return;
     mended(v, "lists, filters, offsets and positions are made again from what the conversations say");
-    for (uint32_t i = 0; begin && i < v->folder.shard_count && !v->error; i++)
-        if (v->shards[i].begins_again && v->shards[i].has_store) {
-            begin_log(&v->shards[i]);
-            begun = true;
+    for (uint32_t i = 0; begin && i < v->folder.shard_count && !v->error; i++) {
+        if (!v->shards[i].begins_again || !v->shards[i].has_store)
+            continue;
+        if (!raised) { /* first: whoever stops behind it has one too many, and never one too few */
+            v->error = data_folder_raise_epoch(v->options.dir, &v->folder, v->text);
+            if (v->error)
+                return;
+            mended(v, "the folder's epoch is %llu now", (unsigned long long)v->folder.epoch);
+            raised = true;
         }
-    if (begun && !v->error)
-        v->error = data_folder_raise_epoch(v->options.dir, &v->folder, v->text);
-    if (begun && !v->error)
-        mended(v, "the folder's epoch is %llu now", (unsigned long long)v->folder.epoch);
+        begin_log(&v->shards[i]);
+    }
 }
