@@ -26,15 +26,10 @@ struct chat_question {
     bool under_way, stepping, listed;
 };
 
-static bool same(const struct id16 *a, const struct id16 *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
-}
-
 static struct chat_follow *find(const struct chat_session *s, const struct id16 *conversation)
 {
     for (struct chat_follow *f = s->follows; f; f = f->next)
-        if (!f->subscriber.left && same(&f->subscriber.key, conversation))
+        if (!f->subscriber.left && same_id(&f->subscriber.key, conversation))
             return f;
     return NULL;
 }
@@ -154,23 +149,20 @@ static void take_judgement(struct chat_question *q)
         err == -PARLEY_ERR_NOT_FOUND || err == -PARLEY_ERR_NOT_MEMBER || (!err && !q->shard.summary.role);
     if (!f || f->judged)
         return;
-    if (err && !no_member) { /* perhaps he is one: when he resumes, it is tried again */
+    f->judged = !err && !no_member;
+    bool lag = f->judged ? f->missed : !no_member; /* perhaps he is one: when he resumes, it is tried again */
+    if (!f->judged)
         live_leave(s->door->live, &f->subscriber);
+    if (lag)
         chat_session_lag(s);
-    } else if (no_member) {
-        live_leave(s->door->live, &f->subscriber);
-    } else {
-        f->judged = true;
-        if (f->missed)
-            chat_session_lag(s);
-    }
 }
 
 static void answered(struct shard_request *shard)
 {
     struct chat_question *q = shard->owner;
     struct chat_session *s = q->session;
-    bool within = q->stepping; /* a join that is answered at once must not ask with a question that is being read */
+    bool within =
+        q->stepping; /* a join that is answered at once must not ask with a question that is being read */
     q->under_way = false;
     q->stepping = true;
     if (!s->socket) {
@@ -216,11 +208,14 @@ static bool step(struct chat_session *s)
     return false;
 }
 
+/* Without memory the session ends. */
 static bool make_question(struct chat_session *s)
 {
     struct chat_question *q = memory_zalloc(sizeof *q);
-    if (!q)
+    if (!q) {
+        ws_socket_close(s->socket, WS_CODE_TRY_LATER);
         return false;
+    }
     q->session = s;
     q->listed = true;
     q->shard.owner = q;
@@ -234,10 +229,8 @@ static bool make_question(struct chat_session *s)
 /* Answers may be here within submit: they must not begin a second walk. */
 static void go(struct chat_session *s)
 {
-    if (s->socket && !s->question && !make_question(s)) {
-        ws_socket_close(s->socket, WS_CODE_TRY_LATER);
+    if (s->socket && !s->question && !make_question(s))
         return;
-    }
     struct chat_question *q = s->question;
     if (!q || q->stepping || q->under_way)
         return;
@@ -254,10 +247,8 @@ static void go(struct chat_session *s)
 
 void chat_follow_all(struct chat_session *s)
 {
-    if (!make_question(s)) {
-        ws_socket_close(s->socket, WS_CODE_TRY_LATER);
+    if (!make_question(s))
         return;
-    }
     s->question->listed = false;
     go(s);
 }

@@ -41,11 +41,6 @@ struct chat_settled {
     uint64_t last_id;
 };
 
-static bool same(const struct id16 *a, const struct id16 *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
-}
-
 static void go(struct chat_resume *r);
 
 /* -- settled */
@@ -55,7 +50,7 @@ static void settle(struct chat_session *s, const struct id16 *conversation, uint
     struct chat_settled entry = {*conversation, last_id};
     s->settled_ticks = 0;
     for (uint32_t i = 0; i < s->settled_count; i++)
-        if (same(&s->settled[i].conversation, conversation)) {
+        if (same_id(&s->settled[i].conversation, conversation)) {
             s->settled[i] = entry;
             return;
         }
@@ -79,7 +74,7 @@ static bool sent_before(struct chat_session *s, const struct live_message *m)
 {
     for (uint32_t i = 0; i < s->settled_count; i++) {
         struct chat_settled *e = &s->settled[i];
-        if (!same(&e->conversation, &m->conversation))
+        if (!same_id(&e->conversation, &m->conversation))
             continue;
         if (m->id <= e->last_id)
             return true;
@@ -105,7 +100,7 @@ bool chat_resume_holds(struct chat_session *s, const struct live_message *messag
     if (message->kind != EVENT_MESSAGE)
         return false;
     for (struct chat_resume *r = s->resumes; r; r = r->next)
-        if (same(&r->shard.command.conversation, &message->conversation)) {
+        if (same_id(&r->shard.command.conversation, &message->conversation)) {
             r->noted = true;
             return true;
         }
@@ -305,7 +300,7 @@ static void go(struct chat_resume *r)
 void chat_resume_followed(struct chat_session *s, const struct id16 *conversation, int err)
 {
     for (struct chat_resume *r = s->resumes; r; r = r->next) {
-        if (r->stage != RESUME_FOLLOWING || !same(&r->shard.command.conversation, conversation))
+        if (r->stage != RESUME_FOLLOWING || !same_id(&r->shard.command.conversation, conversation))
             continue;
         r->shard.error = err;
         r->stage = RESUME_READ;
@@ -357,7 +352,7 @@ int chat_resume_begin(struct chat_session *s, const struct id16 *conversation, u
 {
     struct chat_resume **at = &s->resumes;
     for (; *at; at = &(*at)->next)
-        if (same(&(*at)->shard.command.conversation, conversation)) {
+        if (same_id(&(*at)->shard.command.conversation, conversation)) {
             (*at)->restart = true;
             (*at)->restart_after = after;
             return 0;

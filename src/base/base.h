@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define PARLEY_MUST_USE __attribute__((warn_unused_result))
 #define PARLEY_ARRAY_COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -22,6 +23,11 @@ _Noreturn void parley_assert_failed(const char *text, const char *file, int line
 struct id16 {
     uint8_t bytes[16];
 };
+
+static inline bool same_id(const struct id16 *a, const struct id16 *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
 
 /* Bytes that belong to somebody else and live as long as he says. */
 struct span {

@@ -37,20 +37,23 @@ static void put_members(struct bytes_writer *w, const struct event *e)
     bytes_put_span(w, e->members);
 }
 
-static void put_target(struct bytes_writer *w, const struct event *e)
+static void put_whom(struct bytes_writer *w, const struct event *e)
 {
     bytes_put_span(w, e->target);
     bytes_put_id16(w, &e->target_hash);
     bytes_put_varint(w, e->page);
+}
+
+static void put_target(struct bytes_writer *w, const struct event *e)
+{
+    put_whom(w, e);
     bytes_put_u8(w, (uint8_t)e->role);
     bytes_put_u8(w, (uint8_t)e->former);
 }
 
 static void put_receipt(struct bytes_writer *w, const struct event *e)
 {
-    bytes_put_span(w, e->target);
-    bytes_put_id16(w, &e->target_hash);
-    bytes_put_varint(w, e->page);
+    put_whom(w, e);
     bytes_put_varint(w, e->read_seq);
     bytes_put_varint(w, e->delivered_seq);
 }
@@ -159,20 +162,23 @@ static void get_members(struct bytes_reader *r, struct event *e)
         r->failed = true;
 }
 
-static void get_target(struct bytes_reader *r, struct event *e)
+static void get_whom(struct bytes_reader *r, struct event *e)
 {
     e->target = get_text(r, 1, USER_ID_BYTES_MAX);
     e->target_hash = bytes_get_id16(r);
     e->page = get_count(r, 0, PAGE_COUNT_MAX - 1);
+}
+
+static void get_target(struct bytes_reader *r, struct event *e)
+{
+    get_whom(r, e);
     e->role = (enum member_role)get_enum(r, ROLE_OWNER);
     e->former = (enum member_role)get_count(r, e->kind == EVENT_ADDED ? 0 : ROLE_READ_ONLY, ROLE_OWNER);
 }
 
 static void get_receipt(struct bytes_reader *r, struct event *e)
 {
-    e->target = get_text(r, 1, USER_ID_BYTES_MAX);
-    e->target_hash = bytes_get_id16(r);
-    e->page = get_count(r, 0, PAGE_COUNT_MAX - 1);
+    get_whom(r, e);
     e->read_seq = bytes_get_varint(r);
     e->delivered_seq = bytes_get_varint(r);
     if (e->delivered_seq == 0 || e->read_seq > e->delivered_seq)

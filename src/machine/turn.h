@@ -24,11 +24,6 @@ struct turn {
     uint64_t payload_hash;
 };
 
-static inline bool same_id(const struct id16 *a, const struct id16 *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
-}
-
 /* What the formats of events and rows can hold at all; configured limits are judged after dedup. */
 PARLEY_MUST_USE int command_check_form(const struct command *command);
 PARLEY_MUST_USE int command_check_text(struct span text, size_t min, size_t max);

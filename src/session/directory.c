@@ -7,11 +7,6 @@
 
 enum { BUCKETS_FIRST = 64 };
 
-static bool same(const struct id16 *a, const struct id16 *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
-}
-
 /* The keys are keyed hashes already. */
 static struct directory_entry **bucket_of(struct directory_entry **buckets, uint32_t count,
                                           const struct id16 *key)
@@ -67,7 +62,7 @@ static void grow(struct directory *d)
 static struct directory_entry **place_of(const struct directory *d, const struct id16 *key, uint16_t reactor)
 {
     struct directory_entry **at = bucket_of(d->buckets, d->bucket_count, key);
-    while (*at && !((*at)->reactor == reactor && same(&(*at)->key, key)))
+    while (*at && !((*at)->reactor == reactor && same_id(&(*at)->key, key)))
         at = &(*at)->next;
     return at;
 }
@@ -106,7 +101,7 @@ void directory_remove(struct directory *d, const struct id16 *key, uint16_t reac
 
 static const struct directory_entry *first_with(const struct directory_entry *e, const struct id16 *key)
 {
-    while (e && !same(&e->key, key))
+    while (e && !same_id(&e->key, key))
         e = e->next;
     return e;
 }

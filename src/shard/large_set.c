@@ -24,7 +24,7 @@ static uint32_t place_of(const struct large_set *set, const struct id16 *id)
 bool large_set_has(const struct large_set *set, const struct id16 *conversation)
 {
     uint32_t at = place_of(set, conversation);
-    return at < set->count && memcmp(&set->ids[at], conversation, sizeof *conversation) == 0;
+    return at < set->count && same_id(&set->ids[at], conversation);
 }
 
 int large_set_add(struct large_set *set, const struct id16 *conversation)

@@ -321,7 +321,7 @@ static int on_membership(void *owner, const struct id16 *conversation, uint64_t 
 {
     struct shard_request *request = owner;
     struct shard_page *page = &request->page;
-    if (memcmp(conversation, &request->list_after, sizeof *conversation) == 0)
+    if (same_id(conversation, &request->list_after))
         return 0;
     if (page->count == rows_max(request)) {
         page->newer = true;

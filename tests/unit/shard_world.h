@@ -73,11 +73,6 @@ static inline struct id16 hash_of(const char *s)
     return hash_128(&key, s, strlen(s));
 }
 
-static inline bool same_id(const struct id16 *a, const struct id16 *b)
-{
-    return memcmp(a, b, sizeof *a) == 0;
-}
-
 static inline void on_fatal(void *owner, int err, const char *what)
 {
     struct world *w = owner;
