@@ -1,6 +1,7 @@
 """A real parleyd on a free loopback port, stopped after the test."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -28,6 +29,16 @@ class Server:
         self.process.stdout.close()
         self.log.close()
         return status
+
+
+@pytest.fixture(autouse=True)
+def what_has_passed_leaves_nothing(request, tmp_path):
+    """A shard's log is made in 64 MiB pieces: hundreds of tests would fill a disk, and servers then refuse. A failed test's
+    folder stays."""
+    failed_before = request.session.testsfailed
+    yield
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ struct host {
     struct listener *listener, *second;
     h2o_socket_t *open[CONNECTION_MAX];
     uint32_t open_count, cap, peer_cap;
-    _Atomic int port, second_err, bad_err;
+    _Atomic int port, second_err, bad_err, last_fd; /* last_fd: of the connection that came last */
     _Atomic uint64_t accepted, refused_cap, refused_peer, refused_files, pauses;
 };
 
@@ -52,6 +52,7 @@ static void on_connection(void *owner, h2o_socket_t *socket, const struct sockad
     parley_assert(peer->sa_family == AF_INET && host->open_count < CONNECTION_MAX);
     host->open[host->open_count++] = socket;
     socket->data = host;
+    host->last_fd = h2o_socket_get_fd(socket);
     ssize_t sent = send(h2o_socket_get_fd(socket), "!", 1, MSG_NOSIGNAL);
     parley_assert(sent == 1);
     h2o_socket_read_start(socket, on_client_gone);
@@ -265,7 +266,7 @@ static void a_reader_who_stalls_holds_little_of_the_kernels_memory(void **state)
     int client = new_client(), unsent = 0;
     assert_int_equal(dial(client, host.port, ANSWER_MS), '!');
     settle(&host.accepted, 1);
-    int fd = h2o_socket_get_fd(host.open[0]);
+    int fd = host.last_fd;
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     while (poll(&p, 1, QUIET_MS) == 1)
         assert_true(send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0);
