@@ -178,16 +178,11 @@ static int scan_rows(struct store *store, rocksdb_iterator_t *it, bool back, sto
     return read_error(store, &error);
 }
 
-static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back,
-                enum store_tier tier, store_row_fn *fn, void *owner)
+static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back, store_row_fn *fn,
+                void *owner)
 {
-    /* RocksDB's iterators do not know the persisted tier. */
-    parley_assert(store->magic == STORE_MAGIC && tier <= STORE_CACHE && prefix_len <= from.key.len);
+    parley_assert(store->magic == STORE_MAGIC && prefix_len <= from.key.len);
     enum { PREFIX_LEN_EXTRACTED = 16 };
-    /* RocksDB 7.8's iterators forget a cold block at the border of two files of a level: rows are missing and merged ones
-     * are shorter, and neither the row nor the end says so. */
-    if (tier == STORE_CACHE)
-        return -PARLEY_ERR_AGAIN;
     struct store_month *pin;
     rocksdb_column_family_handle_t *family = store_families_acquire(store, &from, &pin);
     if (!family)
@@ -197,7 +192,6 @@ static int scan(struct store *store, struct store_key from, size_t prefix_len, b
     rocksdb_readoptions_t *read = rocksdb_readoptions_create();
     if (!end)
         goto out;
-    rocksdb_readoptions_set_read_tier(read, (int)tier);
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(read, 1);
     if (!back && prefix_len >= PREFIX_LEN_EXTRACTED)
         rocksdb_readoptions_set_prefix_same_as_start(read, 1);
@@ -225,16 +219,15 @@ out:
     return err;
 }
 
-int store_scan(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
-               store_row_fn *fn, void *owner)
+int store_scan(struct store *store, struct store_key from, size_t prefix_len, store_row_fn *fn, void *owner)
 {
-    return scan(store, from, prefix_len, false, tier, fn, owner);
+    return scan(store, from, prefix_len, false, fn, owner);
 }
 
-int store_scan_back(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
-                    store_row_fn *fn, void *owner)
+int store_scan_back(struct store *store, struct store_key from, size_t prefix_len, store_row_fn *fn,
+                    void *owner)
 {
-    return scan(store, from, prefix_len, true, tier, fn, owner);
+    return scan(store, from, prefix_len, true, fn, owner);
 }
 
 static int read_family(struct store *store, rocksdb_column_family_handle_t *family, void *owner)

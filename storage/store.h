@@ -2,7 +2,7 @@
  *
  * Why:    rows reflect exactly the events up to the position in the same batch, through any crash.
  * Shape:  reactor builds a batch -> store_submit -> store thread writes in order -> store_poll -> done(owner)
- *         reads: any thread; tier CACHE never does I/O (-PARLEY_ERR_AGAIN: ask a thread that may block).
+ *         reads: any thread; store_get in tier CACHE does no I/O (-PARLEY_ERR_AGAIN: ask a thread that may block).
  * Facts:  WAL off, atomic_flush on; see docs/architecture.md for the options and the traps behind them.
  * Errors: 0 or a negative enum parley_err.
  * Thread: batches, submit and poll: the shard's reactor; reads: any; what blocks: one that may.
@@ -90,12 +90,13 @@ PARLEY_MUST_USE int store_get(struct store *store, struct store_key at, enum sto
 typedef int store_row_fn(void *owner, struct span key, struct span value);
 /* Rows whose key is >= `from` and begins with its first `prefix_len` bytes, in key order, until `fn` answers
  * other than 0 (returned when negative). For a monthly family, only that month's rows; no such month is no
- * rows. Tiers: ALL; CACHE always answers -PARLEY_ERR_AGAIN (a twin may do so after some rows: go on after the last key). */
+ * rows. Blocks: RocksDB 7.8's iterators, kept to its cache, forget a cold block at the border of two files of a level, and
+ * neither the row nor the end says so. */
 PARLEY_MUST_USE int store_scan(struct store *store, struct store_key from, size_t prefix_len,
-                               enum store_tier tier, store_row_fn *fn, void *owner);
+                               store_row_fn *fn, void *owner);
 /* The same from keys <= `from` downwards. */
 PARLEY_MUST_USE int store_scan_back(struct store *store, struct store_key from, size_t prefix_len,
-                                    enum store_tier tier, store_row_fn *fn, void *owner);
+                                    store_row_fn *fn, void *owner);
 /* Any thread; cheap. What is written next is of this month or the one after: the store thread makes their families
  * now, so that they are there when the disk is full. */
 void store_expect_month(struct store *store, uint32_t month);

@@ -613,7 +613,7 @@ int derive_open(struct shard *s, struct derive **out)
     if (!d->lines || !d->feeds)
         err = -PARLEY_ERR_NOMEM;
     if (!err)
-        err = rows_scan_large(s->store, STORE_ALL, on_large, &d->large);
+        err = rows_scan_large(s->store, on_large, &d->large);
     for (uint32_t i = 0; i < count && !err; i++) {
         struct feed *feed = &d->feeds[i];
         d->lines[i] = (struct line){.shard = s, .destination = i, .from = s->writeback.applied};

@@ -152,27 +152,27 @@ static int on_only_row(void *owner, struct span key, struct span value)
 }
 
 /* Keys of newer chunks are smaller. First the chunk that holds what lies just behind `after`, then up in time. */
-static int month_forward(struct history *h, struct store *store, enum store_tier tier, uint32_t month)
+static int month_forward(struct history *h, struct store *store, uint32_t month)
 {
     uint8_t key[ROWS_CHUNK_KEY_BYTES];
     struct store_key from = {STORE_MESSAGES, month, {key, sizeof key}};
     rows_chunk_key(&h->conversation, h->after, key);
-    int err = store_scan(store, from, ID_BYTES, tier, on_only_row, h);
+    int err = store_scan(store, from, ID_BYTES, on_only_row, h);
     if (err || h->full)
         return err;
-    return store_scan_back(store, from, ID_BYTES, tier, on_row, h);
+    return store_scan_back(store, from, ID_BYTES, on_row, h);
 }
 
-static int month_backward(struct history *h, struct store *store, enum store_tier tier, uint32_t month)
+static int month_backward(struct history *h, struct store *store, uint32_t month)
 {
     uint8_t key[ROWS_CHUNK_KEY_BYTES];
     struct store_key from = {STORE_MESSAGES, month, {key, sizeof key}};
     uint64_t below = h->before < h->store_below ? h->before : h->store_below;
     rows_chunk_key(&h->conversation, below - 1, key);
-    return store_scan(store, from, ID_BYTES, tier, on_row, h);
+    return store_scan(store, from, ID_BYTES, on_row, h);
 }
 
-int history_store(struct history *h, struct store *store, enum store_tier tier)
+int history_store(struct history *h, struct store *store)
 {
     uint32_t months[MONTHS_MAX];
     size_t count = store_months(store, months, MONTHS_MAX);
@@ -186,7 +186,7 @@ int history_store(struct history *h, struct store *store, enum store_tier tier)
     for (size_t i = 0; i < count && !h->full && !err; i++) {
         uint32_t month = months[h->forward ? count - 1 - i : i];
         if (month >= first && month <= last)
-            err = h->forward ? month_forward(h, store, tier, month) : month_backward(h, store, tier, month);
+            err = h->forward ? month_forward(h, store, month) : month_backward(h, store, month);
     }
     return err;
 }

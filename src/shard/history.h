@@ -4,9 +4,8 @@
  * Shape:  a gathering takes rows of chunks in the direction of its query, keeps what is wanted, and knows when it has
  *         enough. The newest chunks are in memory (conversation_kept_from says from where on), older ones in the store.
  *         BEFORE: memory, then store. AFTER: store, then memory. AROUND: the shard asks for both.
- * Thread: history_store from any thread, one at a time; the rest: the shard's reactor.
- * Errors: -PARLEY_ERR_NOMEM, -PARLEY_ERR_CORRUPT, -PARLEY_ERR_IO, -PARLEY_ERR_AGAIN (tier CACHE: the same call goes on from
- *         there on a thread that may block).
+ * Thread: history_store on one that may block; the rest: the shard's reactor.
+ * Errors: -PARLEY_ERR_NOMEM, -PARLEY_ERR_CORRUPT, -PARLEY_ERR_IO.
  */
 #ifndef PARLEY_SHARD_HISTORY_H
 #define PARLEY_SHARD_HISTORY_H
@@ -43,7 +42,7 @@ PARLEY_MUST_USE int history_memory(struct history *h, const struct conversation 
 /* Copies what is borrowed. */
 PARLEY_MUST_USE int history_own(struct history *h);
 /* What the store has below h->store_below. */
-PARLEY_MUST_USE int history_store(struct history *h, struct store *store, enum store_tier tier);
+PARLEY_MUST_USE int history_store(struct history *h, struct store *store);
 /* All entries in rising order, behind those that the page has; sets `older` or `newer`. */
 PARLEY_MUST_USE int history_give(struct history *h, struct shard_page *page);
 

@@ -415,11 +415,11 @@ static int on_membership(void *owner, struct span key, struct span value)
 }
 
 int rows_scan_memberships(struct store *store, const struct id16 *user, const struct id16 *from,
-                          enum store_tier tier, rows_membership_fn *fn, void *owner)
+                          rows_membership_fn *fn, void *owner)
 {
     uint8_t key[ROWS_MEMBERSHIP_KEY_BYTES];
     struct membership_scan scan = {fn, owner};
-    return store_scan(store, membership_at(user, from, key), ID_BYTES, tier, on_membership, &scan);
+    return store_scan(store, membership_at(user, from, key), ID_BYTES, on_membership, &scan);
 }
 
 static struct store_key large_at(const struct id16 *conversation, uint8_t key[LARGE_KEY_BYTES])
@@ -456,11 +456,11 @@ static int on_large(void *owner, struct span key, struct span value)
     return scan->fn(scan->owner, &conversation);
 }
 
-int rows_scan_large(struct store *store, enum store_tier tier, rows_large_fn *fn, void *owner)
+int rows_scan_large(struct store *store, rows_large_fn *fn, void *owner)
 {
     struct large_scan scan = {fn, owner};
     struct store_key from = {STORE_META, 0, {(const uint8_t *)"large", LARGE_NAME_BYTES}};
-    return store_scan(store, from, LARGE_NAME_BYTES, tier, on_large, &scan);
+    return store_scan(store, from, LARGE_NAME_BYTES, on_large, &scan);
 }
 
 static struct store_key offset_at(uint32_t source, uint8_t key[OFFSET_KEY_BYTES])

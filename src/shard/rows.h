@@ -58,8 +58,7 @@ void rows_delete_membership(struct store_batch *batch, const struct id16 *user,
  * as a store_row_fn. */
 typedef int rows_membership_fn(void *owner, const struct id16 *conversation, uint64_t id);
 PARLEY_MUST_USE int rows_scan_memberships(struct store *store, const struct id16 *user,
-                                          const struct id16 *from, enum store_tier tier,
-                                          rows_membership_fn *fn, void *owner);
+                                          const struct id16 *from, rows_membership_fn *fn, void *owner);
 /* 0 in *id: there is no such row. */
 PARLEY_MUST_USE int rows_load_membership(struct store *store, const struct id16 *user,
                                          const struct id16 *conversation, enum store_tier tier, uint64_t *id);
@@ -67,8 +66,7 @@ PARLEY_MUST_USE int rows_load_membership(struct store *store, const struct id16 
 void rows_put_large(struct store_batch *batch, const struct id16 *conversation);
 void rows_delete_large(struct store_batch *batch, const struct id16 *conversation);
 typedef int rows_large_fn(void *owner, const struct id16 *conversation);
-PARLEY_MUST_USE int rows_scan_large(struct store *store, enum store_tier tier, rows_large_fn *fn,
-                                    void *owner);
+PARLEY_MUST_USE int rows_scan_large(struct store *store, rows_large_fn *fn, void *owner);
 /* How far what concerns this shard's users is derived from a source; 1, where positions begin, when there is no row. */
 void rows_put_offset(struct store_batch *batch, uint32_t source, uint64_t offset);
 PARLEY_MUST_USE int rows_load_offset(struct store *store, uint32_t source, enum store_tier tier,

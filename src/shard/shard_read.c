@@ -64,7 +64,7 @@ static int reading_begin(struct shard *s, struct shard_request *request)
 static void run_store(void *owner)
 {
     struct reading *r = owner;
-    r->err = history_store(&r->history, r->shard->store, STORE_ALL);
+    r->err = history_store(&r->history, r->shard->store);
 }
 
 /* Back into the queue of its conversation, which may have left memory meanwhile. */
@@ -88,15 +88,11 @@ static void store_done(void *owner)
     request->done(request);
 }
 
-/* 0: it is taken; -PARLEY_ERR_AGAIN: a pool thread goes on. */
+/* A pool thread goes on: -PARLEY_ERR_AGAIN, or why not. */
 static int take_store(struct shard *s, struct reading *r, uint64_t below)
 {
     r->history.store_below = below;
-    int err = history_store(&r->history, s->store, STORE_CACHE);
-    r->covered = below;
-    if (err != -PARLEY_ERR_AGAIN)
-        return err;
-    err = history_own(&r->history);
+    int err = history_own(&r->history);
     if (err)
         return err;
     r->job = (struct reader_job){.run = run_store, .done = store_done, .owner = r};
@@ -335,12 +331,12 @@ static int on_membership(void *owner, const struct id16 *conversation, uint64_t 
     return 0;
 }
 
-static int list(struct store *store, struct shard_request *request, enum store_tier tier)
+static int list(struct store *store, struct shard_request *request)
 {
     request->page.len = request->page.count = 0;
     request->page.newer = false;
-    return rows_scan_memberships(store, &request->command.actor_hash, &request->list_after, tier,
-                                 on_membership, request);
+    return rows_scan_memberships(store, &request->command.actor_hash, &request->list_after, on_membership,
+                                 request);
 }
 
 /* Here, not where the rows are read: the set is the reactor's. */
@@ -363,7 +359,7 @@ static void keep_large(const struct shard *s, struct shard_request *request)
 static void run_listing(void *owner)
 {
     struct listing *l = owner;
-    l->err = list(l->shard->store, l->request, STORE_ALL);
+    l->err = list(l->shard->store, l->request);
 }
 
 static void list_end(const struct shard *s, struct shard_request *request, int err)
@@ -415,11 +411,7 @@ void shard_serve_list(struct shard *s, struct shard_request *request)
         return;
     }
     request->page.entries = memory_alloc((size_t)rows_max(request) * LIST_ENTRY_BYTES);
-    int err = request->page.entries ? list(s->store, request, STORE_CACHE) : -PARLEY_ERR_NOMEM;
-    if (err == -PARLEY_ERR_AGAIN) {
-        err = submit_listing(s, request);
-        if (!err)
-            return;
-    }
-    list_end(s, request, err);
+    int err = request->page.entries ? submit_listing(s, request) : -PARLEY_ERR_NOMEM;
+    if (err)
+        list_end(s, request, err);
 }

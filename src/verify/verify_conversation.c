@@ -110,7 +110,7 @@ static void look_at_dedup(struct look *look)
     rows_chunk_key(&look->row->id, UINT64_MAX, key);
     for (size_t i = 0; i < count && look->from && !look->unread; i++) {
         struct store_key from = {STORE_DEDUP, look->month = months[i], {key, sizeof key}};
-        int err = store_scan(s->store, from, ID_BYTES, STORE_ALL, on_dedup_row, look);
+        int err = store_scan(s->store, from, ID_BYTES, on_dedup_row, look);
         look->unread = look->unread || err;
         if (verify_failed(s->verify, err))
             return;
@@ -224,7 +224,7 @@ static void look_at_messages(struct look *look)
     look->at = look->from;
     for (size_t i = count; i > 0; i--) {
         struct store_key from = {STORE_MESSAGES, look->month = months[i - 1], {key, sizeof key}};
-        int err = store_scan_back(s->store, from, ID_BYTES, STORE_ALL, on_chunk, look);
+        int err = store_scan_back(s->store, from, ID_BYTES, on_chunk, look);
         unread = unread || err;
         if (verify_failed(s->verify, err))
             return;
@@ -332,6 +332,6 @@ static void look_at_new(struct verify_shard *s)
 void verify_conversations(struct verify_shard *s)
 {
     struct store_key from = {STORE_CONVERSATIONS, 0, {0}};
-    (void)verify_failed(s->verify, store_scan(s->store, from, 0, STORE_ALL, on_conversation, s));
+    (void)verify_failed(s->verify, store_scan(s->store, from, 0, on_conversation, s));
     look_at_new(s);
 }

@@ -161,7 +161,7 @@ static void check_message_row(struct verify_shard *s, const struct event *e)
     struct chunk_search search = {.event = e};
     rows_chunk_key(&e->conversation, e->id, key);
     struct store_key from = {STORE_MESSAGES, month, {key, sizeof key}};
-    int err = store_scan(s->store, from, sizeof e->conversation, STORE_ALL, in_chunk, &search);
+    int err = store_scan(s->store, from, sizeof e->conversation, in_chunk, &search);
     if (verify_failed(s->verify, err) || err || search.same)
         return;
     struct verify_where where = verify_at(s, "messages", month, &e->conversation, e->id);

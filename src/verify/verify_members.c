@@ -128,7 +128,7 @@ static void check_beyond(struct verify_shard *s, const struct conversation *c)
     memcpy(key, c->id.bytes, ID_BYTES);
     memcpy(key + ID_BYTES, &number, sizeof number);
     int err = store_scan(s->store, (struct store_key){STORE_MEMBERS, 0, {key, sizeof key}}, ID_BYTES,
-                         STORE_ALL, on_page_beyond, &found);
+                         on_page_beyond, &found);
     if (!verify_failed(s->verify, err) && found)
         verify_find(s, VERIFY_KIND_MEMBER, verify_at(s, "members", 0, &c->id, c->applied.page_count).text,
                     "there are more pages than the conversation's %u", c->applied.page_count);
@@ -143,7 +143,7 @@ static int on_large(void *owner, const struct id16 *id)
 
 void verify_large_load(struct verify_shard *s)
 {
-    int err = rows_scan_large(s->store, STORE_ALL, on_large, &s->large);
+    int err = rows_scan_large(s->store, on_large, &s->large);
     if (err && !verify_failed(s->verify, err))
         verify_find(s, VERIFY_KIND_LARGE, verify_at(s, "meta, large", 0, NULL, 0).text,
                     "a row cannot be read");
@@ -288,9 +288,9 @@ static int on_row_again(void *owner, struct span key, struct span row)
 void verify_memberships(struct verify_shard *s)
 {
     struct store_key from = {STORE_MEMBERSHIPS, 0, {0}};
-    int err = store_scan(s->store, from, 0, STORE_ALL, on_row, s);
+    int err = store_scan(s->store, from, 0, on_row, s);
     if (!err && (s->verify->mending || s->counts.memberships != s->expected_memberships))
-        err = store_scan(s->store, from, 0, STORE_ALL, on_row_again, s);
+        err = store_scan(s->store, from, 0, on_row_again, s);
     (void)verify_failed(s->verify, err);
 }
 

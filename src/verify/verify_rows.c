@@ -49,7 +49,7 @@ void verify_meta(struct verify_shard *s)
                     "the row cannot be read");
     }
     struct store_key from = {STORE_META, 0, {0}};
-    (void)verify_failed(v, store_scan(s->store, from, 0, STORE_ALL, on_meta, s));
+    (void)verify_failed(v, store_scan(s->store, from, 0, on_meta, s));
 }
 
 /* After all rows were read. */
@@ -95,7 +95,7 @@ static int on_user(void *owner, struct span key, struct span row)
 void verify_users(struct verify_shard *s)
 {
     struct store_key from = {STORE_USERS, 0, {0}};
-    (void)verify_failed(s->verify, store_scan(s->store, from, 0, STORE_ALL, on_user, s));
+    (void)verify_failed(s->verify, store_scan(s->store, from, 0, on_user, s));
 }
 
 /* ---- rows of nobody: from each conversation that has any, on to the next */
@@ -147,7 +147,7 @@ static void skip_through(struct verify_shard *s, enum store_family family, const
     do {
         struct store_key from = {family, month, {k.next, k.next_len}};
         k.next_len = 0;
-        err = store_scan(s->store, from, 0, STORE_ALL, on_first_row, &k);
+        err = store_scan(s->store, from, 0, on_first_row, &k);
     } while (!err && k.next_len && !s->verify->error);
     (void)verify_failed(s->verify, err);
 }

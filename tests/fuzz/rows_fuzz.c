@@ -182,7 +182,7 @@ static void load_memberships(struct bytes_reader *r)
     scan.row = take_row(r);
     put(batch, STORE_MEMBERSHIPS, 0, scan.key, len, scan.row);
     submit(&batch);
-    int err = rows_scan_memberships(store, &id, &from, STORE_ALL, on_membership, &scan);
+    int err = rows_scan_memberships(store, &id, &from, on_membership, &scan);
     parley_assert(err == 0 || (err == -PARLEY_ERR_CORRUPT && scan.count == 0));
     parley_assert(scan.count == 0 || len == sizeof scan.key);
 }

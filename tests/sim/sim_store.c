@@ -317,16 +317,14 @@ static bool inside(const struct row *row, const struct store_key *from, size_t p
            (prefix_len == 0 || memcmp(row->key, from->key.data, prefix_len) == 0);
 }
 
-static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back,
-                enum store_tier tier, store_row_fn *fn, void *owner)
+static int scan(struct store *store, struct store_key from, size_t prefix_len, bool back, store_row_fn *fn,
+                void *owner)
 {
-    const struct table *t = table_of(sim_of(store), tier);
+    const struct table *t = table_of(sim_of(store), STORE_ALL);
     size_t i = place(t, &from);
     if (back && (i == t->count || compare(&t->rows[i], &from) != 0))
         i--; /* wraps below the first: then the loop ends at once */
     for (; i < t->count && inside(&t->rows[i], &from, prefix_len); i += back ? SIZE_MAX : 1) {
-        if (tier == STORE_CACHE && happens(odds.cold))
-            return -PARLEY_ERR_AGAIN;
         if (t->rows[i].rotten)
             return -PARLEY_ERR_CORRUPT;
         int answer = fn(owner, (struct span){t->rows[i].key, t->rows[i].key_len},
@@ -337,16 +335,15 @@ static int scan(struct store *store, struct store_key from, size_t prefix_len, b
     return 0;
 }
 
-int store_scan(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
-               store_row_fn *fn, void *owner)
+int store_scan(struct store *store, struct store_key from, size_t prefix_len, store_row_fn *fn, void *owner)
 {
-    return scan(store, from, prefix_len, false, tier, fn, owner);
+    return scan(store, from, prefix_len, false, fn, owner);
 }
 
-int store_scan_back(struct store *store, struct store_key from, size_t prefix_len, enum store_tier tier,
-                    store_row_fn *fn, void *owner)
+int store_scan_back(struct store *store, struct store_key from, size_t prefix_len, store_row_fn *fn,
+                    void *owner)
 {
-    return scan(store, from, prefix_len, true, tier, fn, owner);
+    return scan(store, from, prefix_len, true, fn, owner);
 }
 
 void store_expect_month(struct store *store, uint32_t month)

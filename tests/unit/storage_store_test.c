@@ -225,32 +225,27 @@ static void scans_keep_order_and_prefix_and_month(void **state)
     write_now(b, batch);
     for (int flushed = 0; flushed < 2; flushed++) {
         struct seen seen = {0};
-        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 2, 3), 16, STORE_ALL, see_row, &seen),
-                         0);
+        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 2, 3), 16, see_row, &seen), 0);
         assert_int_equal(seen.count, 4); /* 3 5 7 9 */
         for (int i = 0; i < 4; i++) {
             assert_int_equal(seen.keys[i][15], 2);
             assert_int_equal(seen.keys[i][23], 3 + 2 * i);
         }
         seen = (struct seen){0}; /* a prefix that ends in 0xff */
-        assert_int_equal(
-            store_scan(b->store, chunk_key(key, DECEMBER, 0xff, 0), 16, STORE_ALL, see_row, &seen), 0);
+        assert_int_equal(store_scan(b->store, chunk_key(key, DECEMBER, 0xff, 0), 16, see_row, &seen), 0);
         assert_int_equal(seen.count, 4); /* 2 4 6 8 */
         seen = (struct seen){0};         /* across conversations, from the middle */
-        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 9), 0, STORE_ALL, see_row, &seen),
-                         0);
+        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 9), 0, see_row, &seen), 0);
         assert_int_equal(seen.count, 1 + 5 + 5);
         seen = (struct seen){.stop_at = 2, .answer = -PARLEY_ERR_LIMIT};
-        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_ALL, see_row, &seen),
+        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, see_row, &seen),
                          -PARLEY_ERR_LIMIT);
         assert_int_equal(seen.count, 2);
         seen = (struct seen){.stop_at = 3, .answer = 1};
-        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_ALL, see_row, &seen),
-                         0);
+        assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, see_row, &seen), 0);
         assert_int_equal(seen.count, 3);
         seen = (struct seen){0}; /* no such month */
-        assert_int_equal(
-            store_scan(b->store, chunk_key(key, DECEMBER + 1, 1, 0), 16, STORE_ALL, see_row, &seen), 0);
+        assert_int_equal(store_scan(b->store, chunk_key(key, DECEMBER + 1, 1, 0), 16, see_row, &seen), 0);
         assert_int_equal(seen.count, 0);
         assert_int_equal(store_flush(b->store), 0);
     }
@@ -271,36 +266,10 @@ static void a_cold_row_answers_again_and_never_a_part(void **state)
     write_now(b, batch);
     uint8_t *value = NULL;
     size_t len;
-    struct seen seen = {0};
     assert_int_equal(store_get(b->store, chunk_key(key, NOVEMBER, 1, 1), STORE_CACHE, &value, &len),
                      -PARLEY_ERR_AGAIN);
-    assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_CACHE, see_row, &seen),
-                     -PARLEY_ERR_AGAIN);
-    assert_int_equal(seen.count, 0);
     assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_ALL, "base+more");
     assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_CACHE, "base+more"); /* now it is warm */
-}
-
-/* Blocks that are cold at the border of two files of a level are forgotten by RocksDB's iterators, warm ones beside them are
- * not: an acknowledged message was missing in a page (tests/reliability/01_kill --seed 7). So a scan never trusts the cache. */
-static void a_scan_of_the_cache_shows_no_row_however_warm(void **state)
-{
-    struct bench *b = *state;
-    bench_open(b);
-    uint8_t key[24];
-    struct seen seen = {0};
-    put_now(b, chunk_key(key, NOVEMBER, 1, 1), text_span("base"));
-    for (int flushed = 0; flushed < 2; flushed++) {
-        assert_row(b, chunk_key(key, NOVEMBER, 1, 1), STORE_CACHE, "base");
-        assert_int_equal(
-            store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_CACHE, see_row, &seen),
-            -PARLEY_ERR_AGAIN);
-        assert_int_equal(
-            store_scan_back(b->store, chunk_key(key, NOVEMBER, 1, 1), 16, STORE_CACHE, see_row, &seen),
-            -PARLEY_ERR_AGAIN);
-        assert_int_equal(seen.count, 0);
-        assert_int_equal(store_flush(b->store), 0);
-    }
 }
 
 static void the_persisted_tier_sees_files_only(void **state)
@@ -377,8 +346,7 @@ static void *read_on(void *arg)
             } else if (err != -PARLEY_ERR_NOT_FOUND) {
                 reader->odd = true;
             }
-            if (store_scan(reader->b->store, chunk_key(key, NOVEMBER + m, 1, 0), 16, STORE_ALL, odd_row,
-                           reader))
+            if (store_scan(reader->b->store, chunk_key(key, NOVEMBER + m, 1, 0), 16, odd_row, reader))
                 reader->odd = true;
             reader->reads++;
         }
@@ -491,7 +459,7 @@ static void batches_complete_in_order_through_stalls(void **state)
         assert_int_equal(b->done_order[i], i);
     bench_open(b);
     struct seen seen = {.stop_at = 60};
-    assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 63, 0), 16, STORE_ALL, see_row, &seen), 0);
+    assert_int_equal(store_scan(b->store, chunk_key(key, NOVEMBER, 63, 0), 16, see_row, &seen), 0);
     assert_int_equal(seen.count, 4);
 }
 
@@ -785,7 +753,7 @@ static int use_store(struct bench *b)
         memory_free(value);
     }
     if (!err)
-        err = store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, STORE_ALL, see_row, &seen);
+        err = store_scan(b->store, chunk_key(key, NOVEMBER, 1, 0), 16, see_row, &seen);
     store_batch_destroy(&batch);
     store_close(&b->store);
     return err;
@@ -956,7 +924,6 @@ int main(int argc, char **argv)
         TEST(rows_are_put_appended_and_deleted),
         TEST(scans_keep_order_and_prefix_and_month),
         TEST(a_cold_row_answers_again_and_never_a_part),
-        TEST(a_scan_of_the_cache_shows_no_row_however_warm),
         TEST(the_persisted_tier_sees_files_only),
         TEST(months_come_and_go_live),
         TEST(readers_stay_inside_while_months_are_dropped_and_flushed),

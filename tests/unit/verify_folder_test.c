@@ -292,7 +292,7 @@ static struct found_row *read_row(uint32_t shard, enum store_family family, stru
         month = months[1];
     }
     row = (struct found_row){.at = {family, month, prefix}, .skip = nth};
-    assert_int_equal(store_scan(store, row.at, prefix.len, STORE_ALL, on_row, &row), 0);
+    assert_int_equal(store_scan(store, row.at, prefix.len, on_row, &row), 0);
     store_close(&store);
     if (!row.value)
         fail_msg("shard %u has no such row of family %d", shard, (int)family);
