@@ -8,13 +8,19 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
-enum { RETRY_AFTER_MS = 500, EVENT_JSON_BYTES = 128, PAGE_KEPT_BYTES = 256 << 10 };
+enum {
+    RETRY_AFTER_MS = 500,
+    EVENT_JSON_BYTES = 128,
+    PAGE_KEPT_BYTES = 256 << 10,
+    ANSWER_UNCOUNTED_BYTES = 4096
+};
 
-static void client_gone(void *slot)
+static void request_gone(void *gone)
 {
-    struct chat_call *call = *(struct chat_call **)slot;
-    if (call)
-        call->req = NULL;
+    struct chat_call_slot *slot = gone;
+    slot->chat->answers_bytes -= slot->answer_bytes;
+    if (slot->call)
+        slot->call->req = NULL;
 }
 
 struct chat_call *chat_call_begin(struct chat_http *chat, h2o_req_t *req)
@@ -28,8 +34,8 @@ struct chat_call *chat_call_begin(struct chat_http *chat, h2o_req_t *req)
     }
     *call = (struct chat_call){.chat = chat, .req = req, .shard.owner = call};
     call->kept = bytes_writer_of(call->texts, room);
-    call->back = h2o_mem_alloc_shared(&req->pool, sizeof(struct chat_call *), client_gone);
-    *call->back = call;
+    call->back = h2o_mem_alloc_shared(&req->pool, sizeof *call->back, request_gone);
+    *call->back = (struct chat_call_slot){call, chat, 0};
     chat->open_count++;
     return call;
 }
@@ -37,7 +43,7 @@ struct chat_call *chat_call_begin(struct chat_http *chat, h2o_req_t *req)
 static void call_end(struct chat_call *call)
 {
     if (call->req)
-        *call->back = NULL;
+        call->back->call = NULL;
     call->chat->open_count--;
     memory_free(call->shard.page.entries);
     memory_free(call->members);
@@ -154,8 +160,25 @@ void chat_call_refuse(struct chat_call *call, int err)
     call_end(call);
 }
 
+/* Who asks for much and reads nothing has it in our memory, until TCP gives him up. */
+static bool count_answer(struct chat_call *call, size_t bytes)
+{
+    struct chat_http *chat = call->chat;
+    if (bytes <= ANSWER_UNCOUNTED_BYTES)
+        return true;
+    if (chat->answers_bytes && chat->answers_bytes + bytes > chat->answers_bytes_max)
+        return false;
+    chat->answers_bytes += bytes;
+    call->back->answer_bytes = bytes;
+    return true;
+}
+
 void chat_call_reply(struct chat_call *call, int status, struct span body)
 {
+    if (call->req && !count_answer(call, body.len)) {
+        chat_call_refuse(call, -PARLEY_ERR_FULL);
+        return;
+    }
     if (call->req)
         http_reply_json(call->req, status, body);
     call_end(call);

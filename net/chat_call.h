@@ -27,11 +27,18 @@ enum chat_param {
     CHAT_PARAM_COUNT
 };
 
+/* In the request's pool: what is left to do when it dies. */
+struct chat_call_slot {
+    struct chat_call *call; /* NULL: it was answered */
+    struct chat_http *chat;
+    size_t answer_bytes; /* counted in the chat's */
+};
+
 struct chat_call {
     struct shard_request shard;
     struct chat_http *chat;
     h2o_req_t *req;
-    struct chat_call **back; /* in the request's pool: where it finds us when it dies */
+    struct chat_call_slot *back;
     struct jwt_claims claims;
     struct command_member *members; /* CREATE */
     struct shard_request *parts;    /* LIST: one for each conversation */

@@ -134,11 +134,12 @@ bool chat_http_answer(struct chat_http *chat, h2o_req_t *req)
 }
 
 int chat_http_init(struct chat_http *chat, const struct request_router *router, const struct jwt_key *key,
-                   uint32_t body_bytes_max, uint32_t open_max)
+                   const struct chat_http_options *options)
 {
-    *chat = (struct chat_http){.router = *router, .open_max = open_max};
+    *chat = (struct chat_http){
+        .router = *router, .open_max = options->open_max, .answers_bytes_max = options->answers_bytes_max};
     chat->tokens = jwt_verifier_create(key);
-    chat->body_reader = json_reader_create(body_bytes_max);
+    chat->body_reader = json_reader_create(options->body_bytes_max);
     if (chat->tokens && chat->body_reader)
         return 0;
     chat_http_dispose(chat);

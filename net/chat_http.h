@@ -21,10 +21,17 @@ struct chat_http {
     struct json_reader *body_reader;
     uint8_t *page;                 /* where answers are written; NULL before the first */
     uint32_t open_count, open_max; /* requests under way; more are refused */
+    /* Answers above 4 KiB that are not wholly sent; instead of more, 503. One is always sent. */
+    uint64_t answers_bytes, answers_bytes_max;
+};
+
+struct chat_http_options {
+    uint32_t body_bytes_max, open_max;
+    uint64_t answers_bytes_max;
 };
 
 PARLEY_MUST_USE int chat_http_init(struct chat_http *chat, const struct request_router *router,
-                                   const struct jwt_key *key, uint32_t body_bytes_max, uint32_t open_max);
+                                   const struct jwt_key *key, const struct chat_http_options *options);
 /* No request is under way any more. */
 void chat_http_dispose(struct chat_http *chat);
 /* False when the path is no route: nothing was answered. */

@@ -42,6 +42,9 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
     X(BYTES, http, bodies_max, "64MiB", 1 << 20, 1ull << 40,                                                 \
       "Of all reactors: request bodies above 4 KiB under way; more are refused with 503. A reactor takes "   \
       "one at least.")                                                                                       \
+    X(BYTES, http, answers_max, "256MiB", 1 << 20, 1ull << 40,                                               \
+      "Of all reactors: answers above 4 KiB that clients have not read; instead of more, 503. A reactor "    \
+      "sends one at least.")                                                                                 \
     X(DURATION, http, ws_ping_after, "30s", 100, 3600000,                                                    \
       "Silence of a WebSocket until it is pinged; without an answer to two pings it is closed.")             \
     X(FLAG, http, test_endpoints, "false", 0, 1,                                                             \

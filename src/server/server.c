@@ -361,8 +361,10 @@ static int open_doors(struct worker *w)
     struct server *server = w->server;
     const struct config *o = server->config;
     struct request_router router = router_interface(&w->router);
-    int err = chat_http_init(&w->chat, &router, &server->key, (uint32_t)o->http_request_body_max_bytes,
-                             CHAT_OPEN_MAX);
+    struct chat_http_options chat = {.body_bytes_max = (uint32_t)o->http_request_body_max_bytes,
+                                     .open_max = CHAT_OPEN_MAX,
+                                     .answers_bytes_max = share_of(server, o->http_answers_max_bytes, 1)};
+    int err = chat_http_init(&w->chat, &router, &server->key, &chat);
     if (err)
         return err;
     chat_ws_init(&w->chat_ws, &w->chat, w->live);

@@ -227,7 +227,10 @@ static inline void chat_door_open(void)
     }
     door.loop = h2o_evloop_create();
     if (!err)
-        err = chat_http_init(&door.chat, &router, &key, DOOR_BODY_BYTES_MAX, DOOR_HELD_MAX);
+        err = chat_http_init(&door.chat, &router, &key,
+                             &(struct chat_http_options){.body_bytes_max = DOOR_BODY_BYTES_MAX,
+                                                         .open_max = DOOR_HELD_MAX,
+                                                         .answers_bytes_max = 1 << 20});
     parley_assert(err == 0);
     chat_door_open_live();
     chat_ws_init(&door.ws, &door.chat, door.live);

@@ -15,7 +15,13 @@
 #include "src/base/hash.h"
 #include "src/base/memory.h"
 
-enum { HELD_MAX = 256, ANSWER_BYTES = 1 << 20, NOW_MS = 1000000, TURNS = 20 };
+enum {
+    HELD_MAX = 256,
+    ANSWER_BYTES = 1 << 20,
+    ANSWERS_BYTES_MAX = ANSWER_BYTES / 2,
+    NOW_MS = 1000000,
+    TURNS = 20
+};
 
 static const char SECRET[] = "a secret of more than 32 bytes....";
 
@@ -79,19 +85,21 @@ static int open_door(void **state)
     struct jwt_key key;
     size_t len;
     const struct request_router router = {NULL, hash, now_ms, submit};
+    const struct chat_http_options options = {
+        .body_bytes_max = 1 << 20, .open_max = 4, .answers_bytes_max = ANSWERS_BYTES_MAX};
     memset(&door, 0, sizeof door);
     assert_int_equal(jwt_key_hs256(&key, (const uint8_t *)SECRET, sizeof SECRET - 1), 0);
     assert_int_equal(jwt_mint(&key, &claims, door.token, &len), 0);
     door.token[len] = 0;
     door.loop = h2o_evloop_create();
-    assert_int_equal(chat_http_init(&door.chat, &router, &key, 1 << 20, 4), 0);
-    struct http_server_options options = {.loop = door.loop,
-                                          .chat = &door.chat,
-                                          .body_bytes_max = 1 << 20,
-                                          .request_timeout_ms = 10000,
-                                          .ws = {1 << 20, 4 << 20, 1000},
-                                          .ready = ready};
-    assert_int_equal(http_server_create(&options, &door.server), 0);
+    assert_int_equal(chat_http_init(&door.chat, &router, &key, &options), 0);
+    struct http_server_options http = {.loop = door.loop,
+                                       .chat = &door.chat,
+                                       .body_bytes_max = 1 << 20,
+                                       .request_timeout_ms = 10000,
+                                       .ws = {1 << 20, 4 << 20, 1000},
+                                       .ready = ready};
+    assert_int_equal(http_server_create(&http, &door.server), 0);
     connect_client();
     return 0;
 }
@@ -319,6 +327,40 @@ static void without_memory_each_is_told_to_come_again(void **state)
     assert_answer("201", "\"duplicate\":false");
 }
 
+/* More than a socket takes, and more than half of what all answers may take. */
+static void ask_for_much(void)
+{
+    ask("GET", "/v1/conversations?limit=200", "");
+    struct shard_request *list = take();
+    fill_list(list, 200, false);
+    list->answered(list);
+    for (uint32_t i = 0; i < 200; i++) {
+        fill_summary(door.held[i]);
+        door.held[i]->answered(door.held[i]);
+    }
+    door.held_count = 0;
+}
+
+static void who_reads_nothing_fills_only_what_answers_may_take(void **state)
+{
+    (void)state;
+    int deaf = door.client;
+    ask_for_much();
+    assert_in_range(door.chat.answers_bytes, ANSWERS_BYTES_MAX / 2 + 1, ANSWERS_BYTES_MAX);
+    connect_client();
+    ask_for_much();
+    assert_answer("503", "\"overloaded\"");
+    ask("GET", "/v1/conversations", ""); /* what is short is answered */
+    take()->answered(door.held[0]);
+    assert_answer("200", "\"conversations\":[]");
+    close(deaf);
+    run_loop();
+    assert_int_equal(door.chat.answers_bytes, 0);
+    ask_for_much();
+    assert_answer("200", "\"more\":false");
+    assert_int_equal(door.chat.answers_bytes, 0);
+}
+
 static void more_than_may_be_open_are_told_to_come_again(void **state)
 {
     (void)state;
@@ -352,6 +394,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_has_gone_before_the_answer_takes_nothing_with_him, open_door,
                                         close_door),
         cmocka_unit_test_setup_teardown(without_memory_each_is_told_to_come_again, open_door, close_door),
+        cmocka_unit_test_setup_teardown(who_reads_nothing_fills_only_what_answers_may_take, open_door,
+                                        close_door),
         cmocka_unit_test_setup_teardown(more_than_may_be_open_are_told_to_come_again, open_door, close_door),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
