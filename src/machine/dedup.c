@@ -7,13 +7,14 @@
 #include "src/machine/snowflake.h"
 
 /* Invariants:
- * 1 the index holds exactly the ordinals [base, end), each reachable by linear probing from its tag's slot
+ * 1 the index holds exactly the ordinals [base, end), each reachable by linear probing from its tag's slot; without those
+ *   of [moved, old_end), which are in the old one, whose other slots count no more
  * 2 rows[] covers [base, end) without a gap; the first may have begun below base
  * 3 base <= stored, tail_from <= stored: what is not in the store is whole in memory
  * 4 applied <= end; end - base <= tag_max <= half of the index
  * While loading, `end` grows up to `applied`, which the bounds gave. */
 
-enum { FIRST_MAX = 16 };
+enum { FIRST_MAX = 16, MOVED_AT_ONCE = 4 /* done long before the next growth */ };
 
 static uint32_t tag_of(const struct id16 *f)
 {
@@ -58,6 +59,7 @@ void dedup_clear(struct dedup *d)
 {
     memory_free(d->tags);
     memory_free(d->index);
+    memory_free(d->old_index);
     memory_free(d->rows);
     memory_free(d->tail);
     *d = (struct dedup){.options = d->options};
@@ -71,9 +73,29 @@ static void index_add(struct dedup *d, uint64_t ordinal)
     d->index[at] = slot_value(ordinal);
 }
 
+static void old_index_end(struct dedup *d)
+{
+    memory_free(d->old_index);
+    d->old_index = NULL;
+    d->moved = d->old_end = 0;
+}
+
+static void move_some(struct dedup *d, uint64_t count)
+{
+    for (; d->moved < d->old_end && count; count--)
+        index_add(d, d->moved++);
+    if (d->old_index && d->moved == d->old_end)
+        old_index_end(d);
+}
+
 /* Takes it out and moves later ones of its run up, so that no tombstones are left. */
 static void index_remove(struct dedup *d, uint64_t ordinal)
 {
+    if (d->old_index && ordinal == d->moved) { /* the oldest: `moved` is never below base */
+        d->moved++;
+        move_some(d, 0);
+        return;
+    }
     uint32_t mask = slot_mask(d), hole = *tag_at(d, ordinal) & mask;
     while (d->index[hole] != slot_value(ordinal)) {
         parley_assert(d->index[hole]);
@@ -104,15 +126,18 @@ static int reserve_tags(struct dedup *d, uint64_t count)
         memory_free(index);
         return -PARLEY_ERR_NOMEM;
     }
+    move_some(d, UINT64_MAX);
     for (uint64_t o = d->base; o < d->end; o++)
         tags[o & (max - 1)] = *tag_at(d, o);
     memory_free(d->tags);
-    memory_free(d->index);
+    d->old_index = d->index;
+    d->old_mask = d->tag_max ? slot_mask(d) : 0;
+    d->moved = d->base;
+    d->old_end = d->end;
     d->tags = tags;
     d->index = index;
     d->tag_max = max;
-    for (uint64_t o = d->base; o < d->end; o++)
-        index_add(d, o);
+    move_some(d, 0);
     return 0;
 }
 
@@ -189,6 +214,7 @@ static void add_tag(struct dedup *d, uint32_t tag)
     uint64_t ordinal = d->end++;
     *tag_at(d, ordinal) = tag;
     index_add(d, ordinal);
+    move_some(d, MOVED_AT_ONCE);
 }
 
 void dedup_add(struct dedup *d, const struct dedup_entry *entry)
@@ -276,24 +302,49 @@ static int find_in_row(const struct dedup_given *given, const struct id16 *finge
     return DEDUP_NEW;
 }
 
+struct search {
+    const struct id16 *fingerprint;
+    uint32_t tag;
+    const struct dedup_given *given;
+    uint32_t given_count;
+    struct dedup_entry *found;
+    uint64_t *need_first_id;
+};
+
 /* One ordinal with the right tag: is it the one? */
-static int confirm(const struct dedup *d, uint64_t ordinal, const struct id16 *fingerprint,
-                   const struct dedup_given *given, uint32_t given_count, struct dedup_entry *found,
-                   uint64_t *need_first_id)
+static int confirm(const struct dedup *d, uint64_t ordinal, const struct search *s)
 {
     if (ordinal >= d->tail_from) {
         const struct dedup_entry *e = entry_at(d, ordinal);
-        if (memcmp(&e->fingerprint, fingerprint, sizeof *fingerprint) != 0)
+        if (memcmp(&e->fingerprint, s->fingerprint, sizeof *s->fingerprint) != 0)
             return DEDUP_NEW;
-        *found = *e;
+        *s->found = *e;
         return DEDUP_FOUND;
     }
     uint64_t first_id = d->rows[row_of(d, ordinal)].first_id;
-    for (uint32_t i = 0; i < given_count; i++)
-        if (given[i].first_id == first_id)
-            return find_in_row(&given[i], fingerprint, found);
-    *need_first_id = first_id;
+    for (uint32_t i = 0; i < s->given_count; i++)
+        if (s->given[i].first_id == first_id)
+            return find_in_row(&s->given[i], s->fingerprint, s->found);
+    *s->need_first_id = first_id;
     return DEDUP_NEED_ROW;
+}
+
+/* Of what the index holds, ordinals [from, to) count. */
+static int probe(const struct dedup *d, const uint32_t *index, uint32_t mask, uint64_t from, uint64_t to,
+                 const struct search *s)
+{
+    int answer = DEDUP_NEW;
+    for (uint32_t at = s->tag & mask; index[at]; at = (at + 1) & mask) {
+        uint64_t ordinal = ordinal_of(d, index[at]);
+        if (ordinal < from || ordinal >= to || *tag_at(d, ordinal) != s->tag)
+            continue;
+        int rc = confirm(d, ordinal, s);
+        if (rc == DEDUP_FOUND || rc < 0)
+            return rc;
+        if (rc == DEDUP_NEED_ROW)
+            answer = rc; /* another candidate may still be exact */
+    }
+    return answer;
 }
 
 int dedup_find(const struct dedup *d, const struct id16 *fingerprint, const struct dedup_given *given,
@@ -301,19 +352,12 @@ int dedup_find(const struct dedup *d, const struct id16 *fingerprint, const stru
 {
     if (d->base == d->end)
         return DEDUP_NEW;
-    uint32_t tag = tag_of(fingerprint), mask = slot_mask(d);
-    int answer = DEDUP_NEW;
-    for (uint32_t at = tag & mask; d->index[at]; at = (at + 1) & mask) {
-        uint64_t ordinal = ordinal_of(d, d->index[at]);
-        if (*tag_at(d, ordinal) != tag)
-            continue;
-        int rc = confirm(d, ordinal, fingerprint, given, given_count, found, need_first_id);
-        if (rc == DEDUP_FOUND || rc < 0)
-            return rc;
-        if (rc == DEDUP_NEED_ROW)
-            answer = rc; /* another candidate may still be exact */
-    }
-    return answer;
+    struct search s = {fingerprint, tag_of(fingerprint), given, given_count, found, need_first_id};
+    int answer = probe(d, d->index, slot_mask(d), d->base, d->end, &s);
+    if (!d->old_index || answer == DEDUP_FOUND || answer < 0)
+        return answer;
+    int older = probe(d, d->old_index, d->old_mask, d->moved, d->old_end, &s);
+    return older == DEDUP_NEW ? answer : older;
 }
 
 bool dedup_piece_at(const struct dedup *d, uint64_t from, struct dedup_piece *out)
@@ -400,7 +444,8 @@ void dedup_stale_segments(const struct dedup *d, uint64_t *from, uint64_t *to)
 
 size_t dedup_bytes(const struct dedup *d)
 {
-    return 3ull * d->tag_max * sizeof *d->tags + d->row_max * sizeof *d->rows + d->tail_max * sizeof *d->tail;
+    return 3ull * d->tag_max * sizeof *d->tags + (d->old_index ? d->old_mask * sizeof *d->old_index : 0) +
+           d->row_max * sizeof *d->rows + d->tail_max * sizeof *d->tail;
 }
 
 void dedup_put_bounds(const struct dedup *d, struct bytes_writer *w)

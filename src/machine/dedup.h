@@ -53,6 +53,9 @@ struct dedup {
     uint32_t *tags;       /* a ring: ordinal & (tag_max - 1) */
     uint32_t tag_max;
     uint32_t *index; /* open addressing, twice tag_max: low half of ordinal, plus 1; 0 is free */
+    /* While it grows: the index before, of which each addition moves some on, so that none waits for all. */
+    uint32_t *old_index, old_mask;
+    uint64_t moved, old_end; /* [moved, old_end) are found there and not yet here */
     struct dedup_row *rows;
     uint32_t row_from, row_count, row_max; /* rows[row_from .. row_from + row_count) */
     struct dedup_entry *tail;

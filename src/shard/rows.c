@@ -18,6 +18,8 @@ enum {
     POSITION_BYTES = 17,
     KEPT_CHUNKS = 4,         /* so that the last 50 messages, and more, are read from memory */
     KEPT_DEDUP_ENTRIES = 64, /* retries come soon */
+    FILTERS_AT_ONCE_MAX =
+        65536, /* entries: some milliseconds; more take a thread that may block, cached or not */
     ROW_STACK_BYTES = 4096
 };
 _Static_assert((int)ROW_STACK_BYTES >= (int)DEDUP_ROW_BYTES_MAX, "a dedup row fits");
@@ -78,7 +80,7 @@ static int get(struct store *store, struct store_key key, enum store_tier tier, 
 int rows_load_filters(struct store *store, struct conversation *c, enum store_tier tier)
 {
     struct dedup *d = &c->dedup;
-    int err = 0;
+    int err = tier == STORE_CACHE && d->applied - d->base > FILTERS_AT_ONCE_MAX ? -PARLEY_ERR_AGAIN : 0;
     while (!err && !dedup_loaded(d)) {
         uint8_t key[ROWS_CHUNK_KEY_BYTES], *row;
         size_t len;

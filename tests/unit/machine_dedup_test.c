@@ -87,6 +87,36 @@ static void the_filter_agrees_with_an_exact_set(void **state)
     world_free(w);
 }
 
+static void an_index_that_grows_moves_a_little_at_a_time_and_forgets_nothing(void **state)
+{
+    (void)state;
+    struct dedup d;
+    const struct dedup_options options = {.horizon_ms = DAY_MS, .entries_max = 700};
+    uint64_t seed = 3, growing = 0, need;
+    struct dedup_entry found;
+    dedup_init(&d, &options);
+    for (uint64_t n = 0; n < 4000; n++) {
+        struct dedup_entry e =
+            entry_at_ms(n, n < 3000 ? DAY_MS : n * 1000000); /* at last only few are young enough */
+        uint64_t moved = d.old_index ? d.moved : 0;
+        assert_int_equal(dedup_reserve(&d), 0);
+        if (d.old_index && moved) /* none moves with the reserving, and few with the adding or forgetting */
+            assert_int_equal(d.moved, moved);
+        dedup_add(&d, &e);
+        growing += d.old_index != NULL;
+        assert_int_equal(dedup_apply(&d, &e), 0);
+        for (int i = 0; i < 20; i++) {
+            uint64_t any = i < 10 ? dice(&seed, n + 2) : d.base + dice(&seed, d.end - d.base);
+            struct id16 fingerprint = entry_at_ms(any, 0).fingerprint;
+            int rc = dedup_find(&d, &fingerprint, NULL, 0, &found, &need);
+            assert_int_equal(rc, any >= d.base && any <= n ? DEDUP_FOUND : DEDUP_NEW);
+            assert_true(rc == DEDUP_NEW || found.seq == any + 1);
+        }
+    }
+    assert_true(growing > 200);
+    dedup_clear(&d);
+}
+
 static void rows_end_with_their_month(void **state)
 {
     (void)state;
@@ -152,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_filter_agrees_with_an_exact_set),
+        cmocka_unit_test(an_index_that_grows_moves_a_little_at_a_time_and_forgets_nothing),
         cmocka_unit_test(rows_end_with_their_month),
         cmocka_unit_test(the_horizon_forgets_whole_rows_and_nothing_younger),
         cmocka_unit_test(damaged_rows_are_told),
