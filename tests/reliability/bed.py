@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from ledger import Http, HttpWriter, Ledger, WsWriter, mint
+from ledger import Fencer, Http, HttpWriter, Ledger, Receiver, WsWriter, mint
 from conftest import PARLEYD, Server
 
 
@@ -61,19 +61,22 @@ def free_port():
         return s.getsockname()[1]
 
 
+USERS = {"harriet": HttpWriter, "henry": HttpWriter, "wanda": WsWriter, "fred": Fencer, "rita": Receiver}
+
+
 class Bed:
-    """One data folder with its server, a ledger, and a writer for each interface."""
+    """One data folder with its server, a ledger, and writers on each interface."""
 
     def __init__(self, folder, *flags, conversations=6, body_max=8192):
         self.folder, self.flags, self.port = folder, flags, free_port()
-        self.ledger = Ledger(body_max)
+        self.ledger = Ledger(body_max, roomy="--store-dirty-max" not in flags)
         self.server, self.writers, self.tokens, self.ids = None, [], {}, []
         self.conversation_count, self.restart_max_s = conversations, 0.0
         self.start()
-        self.tokens = {user: mint(self.server, user) for user in ("reader", "harriet", "wanda", "henry")}
+        self.tokens = {user: mint(self.server, user) for user in ("reader", *USERS)}
         reader = self.reader()
-        self.ids = [reader.create("c%d" % i, ["harriet", "wanda", "henry"]) for i in range(conversations)]
-        for kind, user in ((HttpWriter, "harriet"), (HttpWriter, "henry"), (WsWriter, "wanda")):
+        self.ids = [reader.create("c%d" % i, list(USERS)) for i in range(conversations)]
+        for user, kind in USERS.items():
             self.writers.append(kind(self.ledger, self.port, user, self.tokens[user], self.ids))
             self.writers[-1].start()
 
@@ -104,8 +107,11 @@ class Bed:
     def kill(self):
         self.server.stop(signal.SIGKILL)
 
+    def client(self, user):
+        return Http(self.port, self.tokens[user], timeout=120)
+
     def reader(self):
-        return Http(self.port, self.tokens["reader"], timeout=120)
+        return self.client("reader")
 
     def go(self):
         for writer in self.writers:
@@ -123,7 +129,7 @@ class Bed:
         return True
 
     def check(self):
-        self.ledger.check(self.reader())
+        self.ledger.check(self.reader(), self.client)
 
     def close(self):
         for writer in self.writers:

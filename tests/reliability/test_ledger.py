@@ -61,3 +61,45 @@ def test_another_answer_to_a_retry_is_found(known):
     ledger, stream = known
     ledger.ack(stream, 2, {"id": "555", "seq": 9})
     assert set(ledger.faults) == {"changed"}
+
+
+def test_what_was_fenced_is_never_there(known):
+    ledger, stream = known
+    ledger.fence(stream, 9, "500")
+    assert faults(ledger, stream, history_of(stream, 9)) == set()
+    assert faults(ledger, stream, history_of(stream, 10)) == {"fenced"}
+
+
+@pytest.mark.parametrize("fate", [
+    lambda ledger, stream: ledger.fence(stream, 3, "500"),  # it was acknowledged
+    lambda ledger, stream: (ledger.fence(stream, 9), ledger.ack(stream, 9, {"id": "109", "seq": 10})),
+    lambda ledger, stream: (ledger.fence(stream, 9, "500"), ledger.fence(stream, 9, "501"))])
+def test_another_fate_is_found(known, fate):
+    ledger, stream = known
+    fate(ledger, stream)
+    assert set(ledger.faults) == {"fenced"}
+
+
+def test_the_same_fate_again_is_none(known):
+    ledger, stream = known
+    for event in (None, "500", "500", None):
+        ledger.fence(stream, 9, event)
+    assert not ledger.faults
+
+
+def test_a_receipt_that_goes_back_is_found():
+    ledger = Ledger()
+    receipt = ledger.receipt("ann", "c")
+    receipt.asked, receipt.least = 9, 4
+    for read in (4, 7, 7, 9):
+        ledger.compare_receipt("ann", "c", read)
+    assert not ledger.faults
+    ledger.compare_receipt("ann", "c", 8)  # nobody acknowledged 9, but it was seen
+    assert set(ledger.faults) == {"receipts"}
+
+
+def test_a_receipt_that_nobody_gave_is_found():
+    ledger = Ledger()
+    ledger.receipt("ann", "c").asked = 3
+    ledger.compare_receipt("ann", "c", 4)
+    assert set(ledger.faults) == {"receipts"}
