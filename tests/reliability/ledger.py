@@ -295,6 +295,10 @@ class HttpWriter(HttpUser):
 class Fencer(HttpWriter):
     """Sends some, fences some, and some both at once, over two connections: whoever wins, both answers agree, for ever."""
 
+    def __init__(self, *more):
+        super().__init__(*more)
+        self.racer = Http(self.port, self.token)
+
     def greet(self, client):
         super().greet(client)
         stream = self.next_stream()
@@ -307,12 +311,14 @@ class Fencer(HttpWriter):
             return super().settle(client, stream, n)
         if n % 3 == 1:
             return self.settle_fence(client, stream, n)
-        racer = Http(self.port, self.token)
-        racer.ask_send(stream, n)
-        settled = self.settle_fence(client, stream, n)
-        self.settle_send(stream, n, racer.answer())
-        racer.connection.close()
-        return settled
+        try:
+            self.racer.ask_send(stream, n)
+            settled = self.settle_fence(client, stream, n)
+            self.settle_send(stream, n, self.racer.answer())
+            return settled
+        except ConnectionError:
+            self.racer.connection.close()
+            raise
 
     def settle_send(self, stream, n, got):
         if got[0] != 410:
