@@ -12,12 +12,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
     LISTENER_MAGIC = 0x4c495354,
     ACCEPT_COUNT_MAX = 64, /* a turn: a storm of connections must not starve those that are there */
+    FILES_KEPT_MAX = 128,  /* descriptors that connections leave to the log and the database */
     PAUSE_MS = 100,
     TELL_EVERY_MS = 10000,
     BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
@@ -125,19 +127,32 @@ static void tell_refusal(struct listener *listener, const char *limit)
                 logger_u64("refused_files", c->refused_files));
 }
 
-/* The reserve descriptor takes one client out of the queue, so that he sees a closed connection and not a
- * silent one; then accepting rests, because epoll would report the queue again at once. */
-static void rest(struct listener *listener, int listen_fd)
+/* Without one a segment of the log cannot be made, which ends the process. */
+static bool is_kept_for_files(int fd)
 {
-    if (listener->reserve_fd >= 0) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return false;
+    rlim_t part = limit.rlim_cur / 4;
+    return (rlim_t)fd >= limit.rlim_cur - (part < FILES_KEPT_MAX ? part : FILES_KEPT_MAX);
+}
+
+/* `fd` is the last one that was taken, or -1: then the reserve takes one client out of the queue, so that he sees a closed
+ * connection and not a silent one; then accepting rests, because epoll would report the queue again at once. */
+static void rest(struct listener *listener, int listen_fd, int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+        listener->counters.refused_files++;
+    } else if (listener->reserve_fd >= 0) {
         close(listener->reserve_fd);
-        int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0) {
             close(fd);
             listener->counters.refused_files++;
         }
+        listener->reserve_fd = open_reserve();
     }
-    listener->reserve_fd = open_reserve();
     listener->counters.pauses++;
     tell_refusal(listener, "files");
     h2o_socket_read_stop(listener->socket);
@@ -224,12 +239,16 @@ static void on_acceptable(h2o_socket_t *socket, const char *err)
         socklen_t len = sizeof peer;
         /* Not h2o_evloop_socket_accept: it hides why it failed, and the address that a cap per peer needs. */
         int fd = accept4(listen_fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0 && is_kept_for_files(fd)) {
+            rest(listener, listen_fd, fd);
+            return;
+        }
         if (fd >= 0) {
             take(listener, fd, &peer.any);
         } else if (errno == EAGAIN) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            rest(listener, listen_fd);
+            rest(listener, listen_fd, -1);
             return;
         }
         /* Else a connection that died in the queue: the next may be well. */

@@ -35,7 +35,7 @@ struct listener_counters {
     uint64_t accepted;
     uint64_t refused_cap;   /* closed at once: connection_count_max are open */
     uint64_t refused_peer;  /* closed at once: its address has peer_connection_count_max open */
-    uint64_t refused_files; /* closed at once: no file descriptor was left */
+    uint64_t refused_files; /* closed at once: no file descriptor was left but those kept for files */
     uint64_t pauses;        /* times that accepting rested because the system had nothing left */
 };
 

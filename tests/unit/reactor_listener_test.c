@@ -257,6 +257,34 @@ static void without_descriptors_it_refuses_rests_and_recovers(void **state)
     close_host(reactor);
 }
 
+static void connections_leave_descriptors_to_files(void **state)
+{
+    (void)state;
+    enum { SOFT = 200, LEFT_LEAST = SOFT / 4 - 2 };
+    struct host host = {.cap = CONNECTION_MAX};
+    struct reactor *reactor = open_host(&host);
+    int taken[SOFT], taken_count = 0, clients[3] = {new_client(), new_client(), new_client()};
+    struct rlimit before, tight = {.rlim_cur = SOFT, .rlim_max = 0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    tight.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    assert_int_equal(dial(clients[0], host.port, ANSWER_MS), '!');
+    do
+        taken[taken_count] = dup(clients[0]);
+    while (taken[taken_count++] < SOFT - SOFT / 4 - 1);
+    assert_int_equal(dial(clients[1], host.port, ANSWER_MS), 0);
+    settle(&host.refused_files, 1);
+    for (int i = 0; i < LEFT_LEAST; i++)
+        assert_true((taken[taken_count++] = dup(clients[0])) >= 0);
+    while (taken_count > 0)
+        close(taken[--taken_count]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(dial(clients[2], host.port, ANSWER_MS), '!');
+    for (int i = 0; i < 3; i++)
+        close(clients[i]);
+    close_host(reactor);
+}
+
 static void a_reader_who_stalls_holds_little_of_the_kernels_memory(void **state)
 {
     (void)state;
@@ -282,6 +310,7 @@ int main(void)
         cmocka_unit_test(beyond_the_cap_a_client_is_closed_at_once),
         cmocka_unit_test(one_address_takes_its_share_and_no_more),
         cmocka_unit_test(without_descriptors_it_refuses_rests_and_recovers),
+        cmocka_unit_test(connections_leave_descriptors_to_files),
         cmocka_unit_test(a_reader_who_stalls_holds_little_of_the_kernels_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
