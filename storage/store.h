@@ -45,6 +45,7 @@ struct store_options {
     const char *dir;
     uint64_t cache_bytes;        /* this shard's part of the block cache; default 32 MiB when 0 */
     uint64_t write_buffer_bytes; /* of all its memtables; default 64 MiB when 0 */
+    uint64_t recovery_max_ms;    /* with room again after a full disk, until on_fatal; default 20 s when 0 */
     uint64_t queue_bytes_max;    /* batches submitted and not yet polled; default 32 MiB when 0 */
     uint64_t space_guard_bytes;  /* STOP when less is free on the disk; max(2 GiB, 5 %) when 0 */
     bool read_only;              /* nothing is written, made or flushed; it takes no batch */

@@ -103,6 +103,8 @@ bool store_options_merge_nomem(void);
 /* store_space.c */
 /* Less is free than the guard wants. */
 bool store_space_is_short(const struct store *store, uint64_t *free_bytes);
+/* Tries it: a disk may have no room for a file, or for its name, though it says that bytes are free. */
+bool store_space_takes_a_file(const struct store *store);
 /* 0, or -PARLEY_ERR_DISK_FULL: RocksDB is not to be asked to open or to make a family now. */
 PARLEY_MUST_USE int store_space_for_files(const struct store *store, char *text, size_t text_len);
 

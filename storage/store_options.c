@@ -142,6 +142,8 @@ int store_options_build(struct store *store, char *text, size_t text_len)
     struct store_options *options = &store->options;
     if (!options->cache_bytes)
         options->cache_bytes = UINT64_C(32) << 20;
+    if (!options->recovery_max_ms)
+        options->recovery_max_ms = 20000; /* RocksDB looks for room every five seconds */
     if (!options->write_buffer_bytes)
         options->write_buffer_bytes = UINT64_C(64) << 20;
     if (!options->queue_bytes_max)

@@ -1,7 +1,9 @@
 /* How much is free on the store's disk, and what that means. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "src/base/error.h"
 #include "storage/store_internal.h"
@@ -30,6 +32,20 @@ bool store_space_is_short(const struct store *store, uint64_t *free_bytes)
         guard = part > guard_bytes_min ? part : guard_bytes_min;
     }
     return *free_bytes < guard;
+}
+
+bool store_space_takes_a_file(const struct store *store)
+{
+    static const uint8_t some[64 << 10];
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof path, "%s/room.tmp", store->dir);
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    bool taken = write(fd, some, sizeof some) == (ssize_t)sizeof some && fsync(fd) == 0;
+    close(fd);
+    (void)unlink(path);
+    return taken;
 }
 
 int store_space_for_files(const struct store *store, char *text, size_t text_len)

@@ -1,4 +1,5 @@
 /* The store thread: writes batches in order, creates months, samples the pressure. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,6 +14,7 @@ enum {
     STALL_WAIT_US = 1000,
     STALL_TRIES_MAX = 100, /* then others get `exclusive` */
     DISK_FULL_WAIT_MS = 100,
+    ROOM_WRITE_BUFFERS = 8, /* so many of its memories fit: there is room, whatever it writes */
     SAMPLE_EVERY_MS = 100,
     L0_SLOW_COUNT = 16
 };
@@ -202,10 +204,34 @@ static int try_batch(struct store *store, const struct store_batch *batch, char 
     return err;
 }
 
+static bool has_ample_room(const struct store *store)
+{
+    const struct store_thread *writer = &store->writer;
+    return atomic_load(&writer->sampled) != STORE_DISK_FULL &&
+           writer->free_bytes > store->options.write_buffer_bytes * ROOM_WRITE_BUFFERS;
+}
+
+/* RocksDB 7.8 may wait for itself for ever once a flush has failed while another one was waiting: with atomic flush, the later one
+ * takes the newer memtables and waits for the older, which nobody takes up again. Nor can it be closed then. True when it has had
+ * room for long and still writes nothing; `since_ms` is 0 at first. */
+static bool is_stuck(const struct store *store, uint64_t *since_ms)
+{
+    uint64_t now = now_ms();
+    if (!atomic_load(&store->writer.disk_full) || !has_ample_room(store))
+        *since_ms = 0;
+    else if (*since_ms == 0)
+        *since_ms = now;
+    if (*since_ms == 0 || now - *since_ms < store->options.recovery_max_ms)
+        return false;
+    *since_ms = now;
+    return store_space_takes_a_file(store);
+}
+
 /* Until it is written. Otherwise: -PARLEY_ERR_CLOSING on a full disk, or what is fatal. */
 static int write_batch(struct store *store, const struct store_batch *batch, char *text, size_t text_len)
 {
     struct store_thread *writer = &store->writer;
+    uint64_t roomy_since_ms = 0;
     for (;;) {
         int err = try_batch(store, batch, text, text_len);
         if (!err)
@@ -213,13 +239,18 @@ static int write_batch(struct store *store, const struct store_batch *batch, cha
         if (err != -PARLEY_ERR_DISK_FULL && err != -PARLEY_ERR_AGAIN)
             return err;
         sample(store);
+        if (is_stuck(store, &roomy_since_ms)) {
+            snprintf(text, text_len, "%s: RocksDB does not go on after a full disk, and there is room",
+                     store->dir);
+            return -PARLEY_ERR_IO;
+        }
         if (err == -PARLEY_ERR_AGAIN)
             continue;
         atomic_store(&writer->disk_full, true);
         pthread_mutex_lock(&writer->lock);
         bool closing = writer->closing;
         pthread_mutex_unlock(&writer->lock);
-        if (closing)
+        if (closing && !has_ample_room(store))
             return -PARLEY_ERR_CLOSING;
         sleep_us(DISK_FULL_WAIT_MS * 1000L);
     }

@@ -23,9 +23,11 @@ from client import mint  # noqa: E402
 REFUSED_FOR_NOW = {"overloaded", "closing", "disk_full", "internal"}
 
 
+KINDS = ("lost", "doubled", "reordered", "changed", "gaps", "fenced", "receipts")
+
+
 def counts_of(faults):
-    kinds = ("lost", "doubled", "reordered", "changed", "gaps", "fenced", "receipts")
-    return ", ".join("%s %d" % (kind, faults.get(kind, 0)) for kind in kinds)
+    return ", ".join("%s %d" % (kind, faults.get(kind, 0)) for kind in KINDS)
 
 
 def number_of(message):

@@ -25,6 +25,7 @@ enum {
     DECEMBER = NOVEMBER + 1,
     ENTRY_LEN = 100,
     KILL_ROUNDS = 10,
+    FATAL_STATUS = 70,
     KILL_ROWS = 200
 };
 
@@ -55,7 +56,7 @@ static void on_fatal(void *owner, const char *what)
 {
     (void)owner;
     fprintf(stderr, "fatal: %s\n", what);
-    _exit(70);
+    _exit(FATAL_STATUS);
 }
 
 static void bench_open(struct bench *b)
@@ -914,9 +915,66 @@ static void rows_equal_their_positions_after_each_kill(void **state)
     assert_true(rounds_that_kept > 0); /* otherwise nothing was tested */
 }
 
+/* The child: a disk with room for bytes and for one more name, where RocksDB needs two: it never recovers. Ends by on_fatal. */
+static int stuck_main(const char *root)
+{
+    static uint8_t noise[32 << 10];
+    struct bench b = {.options = {.write_buffer_bytes = 1 << 20, .recovery_max_ms = 300}};
+    unsigned seed = 1;
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (uint8_t)rand_r(&seed); /* so that it does not compress */
+    snprintf(b.root, sizeof b.root, "%s", root);
+    snprintf(b.dir, sizeof b.dir, "%s/db", root);
+    bench_open(&b);
+    submit_row(&b, NOVEMBER, 0);
+    submit_row(&b, DECEMBER, 0);
+    char path[96];
+    int names = 0;
+    for (int fd = 0; fd >= 0; names += fd >= 0) {
+        snprintf(path, sizeof path, "%s/name-%d", root, names);
+        fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            close(fd);
+    }
+    snprintf(path, sizeof path, "%s/name-%d", root, names - 1);
+    if (names == 0 || unlink(path) != 0)
+        return 1;
+    for (int n = 0; n < 60000; n++) {
+        uint8_t key[24];
+        struct store_batch *batch = batch_new(&b);
+        for (uint32_t month = NOVEMBER; month <= DECEMBER; month++)
+            store_batch_put(batch, chunk_key(key, month, 2, (uint8_t)n), (struct span){noise, sizeof noise});
+        if (store_submit(b.store, &batch, count_done, &b) != 0)
+            store_batch_destroy(&batch);
+        usleep(1000);
+        store_poll(b.store);
+    }
+    return 1;
+}
+
+static void a_database_that_does_not_recover_is_fatal(void **state)
+{
+    struct bench *b = *state;
+    b->mounted = mount("parley", b->root, "tmpfs", 0, "size=64m,nr_inodes=200") == 0;
+    if (!b->mounted)
+        skip();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        execl(self, self, "stuck", b->root, (char *)NULL);
+        _exit(1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), FATAL_STATUS);
+}
+
 int main(int argc, char **argv)
 {
     self = argv[0];
+    if (argc == 3 && strcmp(argv[1], "stuck") == 0)
+        return stuck_main(argv[2]);
     if (argc == 4 && strcmp(argv[1], "child") == 0)
         return child_main(argv[2], (unsigned)atoi(argv[3]));
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -935,6 +993,7 @@ int main(int argc, char **argv)
         TEST(a_full_disk_means_stop_and_then_goes_on),
         TEST(without_a_free_byte_months_wait_and_flushes_fail_and_all_goes_on),
         TEST(a_disk_without_a_free_byte_is_no_place_to_open),
+        TEST(a_database_that_does_not_recover_is_fatal),
         TEST(a_folder_that_vanishes_is_fatal_once),
         TEST(each_failed_allocation_is_an_error_and_nothing_else),
         TEST(rows_equal_their_positions_after_each_kill),
