@@ -4,7 +4,8 @@
  *   cut SEED           the next durable write is torn and the power goes with it
  *   off SEED           the power goes now
  *   on                 it is back; whoever had files open is gone by then
- *   fail write N TEXT  the n-th write from now to a path with TEXT in it gives EIO; `fail sync N TEXT` likewise
+ *   fail write N TEXT  the n-th write from now to a path with TEXT in it gives EIO; `fail sync N TEXT`,
+ *                      `fail read N TEXT` likewise
  *   short write N TEXT half of it is written
  *   full, roomy        nothing can grow; it can again
  *
@@ -68,7 +69,7 @@ static struct node *nodes;
 static struct directory *directories;
 static bool dead, armed, full;
 static uint64_t chance, write_count, sync_count, grave_count;
-static struct trigger fail_write, fail_sync, short_write;
+static struct trigger fail_read, fail_write, fail_sync, short_write;
 static uint8_t ZEROS[PAGE]; /* the page before of growth; never freed */
 
 static void *must(void *memory)
@@ -341,7 +342,9 @@ static int command(const char *text)
     } else if (strcmp(text, "on\n") == 0) {
         power_on();
     } else if (sscanf(text, "fail %15s %llu %63s", what, &n, where) >= 2) {
-        struct trigger *trigger = strcmp(what, "sync") == 0 ? &fail_sync : &fail_write;
+        struct trigger *trigger = strcmp(what, "sync") == 0   ? &fail_sync
+                                  : strcmp(what, "read") == 0 ? &fail_read
+                                                              : &fail_write;
         trigger->countdown = n;
         memcpy(trigger->text, where, sizeof(where));
     } else if (sscanf(text, "short write %llu %63s", &n, where) >= 1) {
@@ -372,7 +375,9 @@ static int command_read(char *data, size_t len, off_t offset)
     int n =
         snprintf(text, sizeof(text), "{\"writes\":%llu,\"syncs\":%llu,\"dead\":%s,\"pending\":%s}\n",
                  (unsigned long long)write_count, (unsigned long long)sync_count, dead ? "true" : "false",
-                 fail_write.countdown + fail_sync.countdown + short_write.countdown > 0 ? "true" : "false");
+                 fail_read.countdown + fail_write.countdown + fail_sync.countdown + short_write.countdown > 0
+                     ? "true"
+                     : "false");
     if (offset >= n)
         return 0;
     size_t left = (size_t)(n - offset);
@@ -530,7 +535,8 @@ static int fault_read(const char *path, char *data, size_t len, off_t offset, st
     (void)path;
     if (node_of(fi) == NULL)
         return command_read(data, len, offset);
-    ssize_t n = dead ? -1 : pread(node_of(fi)->fd, data, len, offset);
+    bool failed = dead || hit(&fail_read, node_of(fi)->name);
+    ssize_t n = failed ? -1 : pread(node_of(fi)->fd, data, len, offset);
     return n < 0 ? -EIO : (int)n;
 }
 

@@ -1,4 +1,4 @@
-"""Failing writes and syncs below the real server: the part of row 7 that its log alone does not show."""
+"""Failing writes, syncs and reads below the real server: the part of row 7 that its log alone does not show."""
 import os
 import random
 import shutil
@@ -8,6 +8,7 @@ import time
 
 import fault_disk
 from bed import Bed, say
+from store_damage import ask
 
 FLAGS = ("--store-dirty-max", "1MiB", "--store-write-buffer-max", "1MiB", "--store-objects-max", "1MiB",
          "--commit-log-size-max", "256MiB", "--server-shards", "1")
@@ -73,7 +74,27 @@ def a_round(bed, disk, random_):
     return met
 
 
-def run(seed, rounds):
+def a_read_round(bed, disk, random_):
+    """Whether the failure was met. A start is refused then, or what is answered is right; and afterwards all is answered."""
+    where, most = random_.choice((("/log/", 12), (".sst", 40), (".sst", 40), ("MANIFEST", 2), ("CURRENT", 1)))
+    order = "fail read %d %s" % (random_.randint(1, most), where)
+    bed.go()
+    time.sleep(random_.uniform(0.1, 0.5))
+    bed.pause()
+    bed.kill()
+    disk.tell(order)
+    if start(bed, disk, order):
+        ask(bed, bed.port, random_)
+    met = not disk.state()["pending"]
+    disk.tell("fail read 0")
+    if bed.server.process.poll() is not None and not bed.restarts():
+        return met
+    if ask(bed, bed.port, random_) < len(bed.ids) + len(bed.ledger.streams):
+        bed.ledger.fault("refused", "%s is over, and not all is answered" % order)
+    return met
+
+
+def run(seed, rounds, a_round=a_round):
     """The ledger, how many failures were met."""
     folder, random_, met = tempfile.mkdtemp(prefix="parley-io-"), random.Random(seed), 0
     with fault_disk.mounted(folder, "data") as disk:
