@@ -10,7 +10,7 @@
 #include "src/verify/verify_internal.h"
 #include "storage/log_begin_again.h"
 
-enum { BATCH_BYTES = 256 << 10, LEASE_MS = 5000, WAIT_US = 500, SEGMENT_BYTES = 64 << 20 };
+enum { BATCH_BYTES = 256 << 10, LEASE_MS = 5000, WAIT_US = 500 };
 
 __attribute__((format(printf, 2, 3))) static void mended(const struct verify *v, const char *format, ...)
 {
@@ -136,14 +136,12 @@ static void begin_log(struct verify_shard *s)
     uint64_t highest = old->seen_ceiling > s->row_id ? old->seen_ceiling : s->row_id;
     struct snowflake ids;
     snowflake_init(&ids, s->number, highest);
-    struct log_beginning at = {.segment_id = (old->seen_segment > 1 ? old->seen_segment : 1) + 1,
-                               .block_number = (old->seen_block > 1 ? old->seen_block : 1) + 1,
-                               .position = begins_at(s),
+    struct log_beginning at = {.position = begins_at(s),
                                .ceiling = snowflake_ceiling(&ids, clock_wall_ms(clock_real()), LEASE_MS)};
+    uint32_t aside;
     log_close(&s->log);
     (void)mkdir(s->log_dir, 0700);
-    int err =
-        log_begin_again(v->files, s->log_dir, old->segment_bytes ? old->segment_bytes : SEGMENT_BYTES, &at);
+    int err = log_begin_again(v->files, s->log_dir, old, &at, &aside);
     if (err) {
         v->error = err;
         return;
