@@ -150,7 +150,7 @@ static void on_finding(void *owner, const struct verify_finding *f)
 {
     struct told *told = owner;
     told->ever[f->kind]++;
-    assert_true(f->where[0] && f->what[0] && verify_kind_remedy(f->kind)[0]);
+    assert_true(f->where[0] && f->what[0] && f->remedy[0]);
     if (told->len < sizeof told->text)
         told->len += (size_t)snprintf(told->text + told->len, sizeof told->text - told->len, "%s: %s: %s\n",
                                       verify_kind_name(f->kind), f->where, f->what);
