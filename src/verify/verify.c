@@ -121,23 +121,30 @@ static bool is_damage(int err, const char *text)
 
 static void open_shard(struct verify_shard *s)
 {
-    char text[VERIFY_TEXT_BYTES], where[VERIFY_WHERE_BYTES];
     verify_log_open(s);
-    int err = verify_store_open(s, true, text, sizeof text);
-    bool missing = err == -PARLEY_ERR_NOT_FOUND;
-    s->has_store = !err;
+    int err = verify_store_open(s, true, s->store_text, sizeof s->store_text);
     if (err == -PARLEY_ERR_NOMEM)
         s->verify->error = err;
-    s->store_is_gone =
-        missing ? s->log_report.end > 1 || s->log_report.seen_end > 1 : err && is_damage(err, text);
-    verify_log_tell(s);
+    s->has_store = !err;
+    s->store_is_missing = err == -PARLEY_ERR_NOT_FOUND;
+    if (s->store_is_missing)
+        s->store_is_gone = s->log_report.end > 1 || s->log_report.seen_end > 1;
+    else
+        s->store_is_gone = err && is_damage(err, s->store_text);
+}
+
+/* When it is known what there is of both: it decides what can be done. */
+static void tell_opened(struct verify_shard *s)
+{
+    char where[VERIFY_WHERE_BYTES];
     snprintf(where, sizeof where, "shard-%04u/store", s->number);
-    if (err && !missing)
-        verify_find(s, VERIFY_KIND_STORE_OPEN, where, "%s", text);
-    else if (missing && s->store_is_gone)
+    verify_log_tell(s);
+    if (s->store_is_missing && s->store_is_gone)
         verify_find(s, verify_log_has_all(s) ? VERIFY_KIND_STORE_MISSING : VERIFY_KIND_STORE_LOST, where,
-                    "%s, but its log had events up to position %llu", text,
+                    "%s, but its log had events up to position %llu", s->store_text,
                     (unsigned long long)s->log_report.seen_end - 1);
+    else if (!s->has_store && !s->store_is_missing)
+        verify_find(s, VERIFY_KIND_STORE_OPEN, where, "%s", s->store_text);
 }
 
 static bool is_there(const struct verify *v, uint32_t number)
@@ -221,9 +228,11 @@ static void look(struct verify *v)
     memset(v->report->counts, 0, sizeof v->report->counts);
     v->error = begin_shards(v);
     each(v, open_shard, false);
+    each(v, verify_meta, false);
+    each(v, verify_log_scout, false);
+    each(v, tell_opened, false);
     if (!v->error)
         tell_missing(v);
-    each(v, verify_meta, false);
     if (!v->error)
         verify_log_ends(v);
     each(v, verify_log_events, false);

@@ -59,9 +59,10 @@ struct verify_shard {
     bool
         log_is_foreign; /* it has an event that this version cannot read: no state as of its end, and no repair */
     bool store_is_gone; /* damaged as a whole, or missing while the log has events */
-    bool has_store;
-    struct store *store; /* NULL: there is none, or a repair has closed it */
-    bool damaged;        /* something of it is, as far as this look has come */
+    bool has_store, store_is_missing;
+    char store_text[VERIFY_TEXT_BYTES]; /* why it cannot be opened */
+    struct store *store;                /* NULL: there is none, or a repair has closed it */
+    bool damaged;                       /* something of it is, as far as this look has come */
     struct rows_position position;
     bool position_unreadable, large_unreadable;
     struct objects now;            /* what the log's tail touches, as of the log's end */
@@ -124,6 +125,8 @@ void verify_tell_losses(const struct verify_shard *s, bool done);
 
 /* verify_log.c */
 void verify_log_open(struct verify_shard *s);
+/* Has it an event that the store needs and that this version cannot read, of a newer one perhaps? */
+void verify_log_scout(struct verify_shard *s);
 void verify_log_tell(struct verify_shard *s);
 void verify_log_ends(struct verify *v); /* against stores and offsets */
 void verify_log_events(struct verify_shard *s);

@@ -25,6 +25,30 @@ void verify_log_open(struct verify_shard *s)
     s->begins_again = s->log_verdict != 0;
 }
 
+static int on_record_first(void *owner, uint64_t position, uint32_t count, struct span bytes)
+{
+    struct verify_shard *s = owner;
+    struct bytes_reader r = bytes_reader_of(bytes.data, bytes.len);
+    struct event e;
+    for (uint32_t i = 0; i < count; i++)
+        if (event_decode(&r, &e) != 0) {
+            s->log_is_foreign = position + count > s->position.redo;
+            return s->log_is_foreign ? -PARLEY_ERR_END : 0;
+        }
+    return 0;
+}
+
+void verify_log_scout(struct verify_shard *s)
+{
+    if (!s->log)
+        return;
+    uint64_t start = log_start(s->log), end = log_end(s->log);
+    uint64_t from = s->position.redo > start ? s->position.redo : start;
+    int err = from < end ? log_read(s->log, from, end, on_record_first, s) : 0;
+    if (err != -PARLEY_ERR_END)
+        (void)verify_failed(s->verify, err); /* of what is damaged, the next reading tells */
+}
+
 void verify_log_tell(struct verify_shard *s)
 {
     const struct log_report *report = &s->log_report;
@@ -314,7 +338,7 @@ static void apply(struct verify_shard *s, const struct event *e, uint64_t positi
         check_rows(s, e);
         return;
     }
-    if (s->log_is_foreign) /* what follows an event that cannot be read is not known */
+    if (s->log_is_foreign) /* then there is no state as of the log's end */
         return;
     while (done < touched && apply_to(s, &keys[done], e, position))
         done++;
@@ -377,27 +401,10 @@ static int on_record(void *owner, uint64_t position, uint32_t count, struct span
     return 0;
 }
 
-/* An event that the store needs and that this version cannot read, of a newer one perhaps. */
-static int on_record_first(void *owner, uint64_t position, uint32_t count, struct span bytes)
-{
-    struct verify_shard *s = owner;
-    struct bytes_reader r = bytes_reader_of(bytes.data, bytes.len);
-    struct event e;
-    for (uint32_t i = 0; i < count; i++)
-        if (event_decode(&r, &e) != 0) {
-            s->log_is_foreign = position + count > s->position.redo;
-            return s->log_is_foreign ? -PARLEY_ERR_END : 0;
-        }
-    return 0;
-}
-
 static void read_log(struct verify_shard *s, struct reading *reading)
 {
     uint64_t start = log_start(s->log), end = log_end(s->log);
-    uint64_t from = s->position.redo > start ? s->position.redo : start;
-    int err = from < end ? log_read(s->log, from, end, on_record_first, s) : 0;
-    if (!err || err == -PARLEY_ERR_END)
-        err = start < end ? log_read(s->log, start, end, on_record, reading) : 0;
+    int err = start < end ? log_read(s->log, start, end, on_record, reading) : 0;
     if (err && !verify_failed(s->verify, err)) /* it was good a moment ago */
         verify_find(s, VERIFY_KIND_LOG_DAMAGED, s->log_dir, "the log cannot be read again: %s",
                     parley_err_text(err));
