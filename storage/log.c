@@ -642,7 +642,8 @@ int log_inspect(const struct log_options *options, struct log_report *report, in
     struct log_recovered found;
     int err = allocate(log, options);
     if (err == 0)
-        err = log_recover_look(log->files, log->dir, log->options.segment_bytes, report, verdict, &found);
+        err = log_recover_look(log->files, log->dir, log->options.segment_bytes, log->options.must_exist,
+                               report, verdict, &found);
     if (err == 0 && found.first != NULL) {
         adopt(log, &found, report);
         log->dead = true; /* it takes nothing */

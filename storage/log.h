@@ -47,7 +47,7 @@ struct log_report {
     uint64_t offset;
     char text[256];
     /* log_inspect only: the highest that any header or the mark speaks of, damaged or not: what is lost ends here. */
-    uint64_t seen_end, seen_ceiling, seen_block, seen_segment, segment_bytes;
+    uint64_t seen_end, seen_ceiling, seen_block, seen_segment;
 };
 
 /* Recovers: reads every block, repairs a torn tail, refuses corruption (-PARLEY_ERR_CORRUPT) and an end below

@@ -1,10 +1,14 @@
 /* storage/log_begin_again.h: a new incarnation of a log whose old one is damaged.
  *
- * Why:    what a damaged log lacks cannot be brought back, but positions and ids must never be given twice.
- * Shape:  every segment and the mark get the suffix `.damaged` and stay; one new segment, of a new salt, begins with an
- *         empty block that carries where positions and ids go on; a new mark names that block.
- *         What was good of the old log is in the store before: nothing of it is read again.
- * Thread: repair only; blocks. A crash in between leaves a log that is refused, and begins again when it is repeated.
+ * Why:    what a damaged log lacks cannot be brought back, but positions and ids must never be given twice, and what is
+ *         left of the old log is evidence.
+ * Shape:  1. a new segment, of a new salt, with an empty block that carries where positions and ids go on; its id leaves a
+ *            gap, so that whoever finds it beside an old segment refuses the log;
+ *         2. every old segment and the mark get a suffix that no file has yet (`.damaged`, `.damaged.2`, ...) and stay;
+ *         3. a new mark names the new block.
+ *         A crash at any place leaves a log that log_inspect sees the new block of: either it is refused, and what begins
+ *         again is above that block, or it is the new log already. What was good of the old log is in the store before.
+ * Thread: repair only; blocks.
  * Errors: -PARLEY_ERR_IO, -PARLEY_ERR_DISK_FULL, -PARLEY_ERR_NOMEM.
  */
 #ifndef PARLEY_STORAGE_LOG_BEGIN_AGAIN_H
@@ -12,13 +16,13 @@
 
 #include "storage/log.h"
 
-/* All above what the old log and the store have ever spoken of. */
 struct log_beginning {
-    uint64_t segment_id, block_number; /* at least 2: number 1 is the beginning of all */
+    /* At least what log_inspect has seen; above what anybody else speaks of. */
     uint64_t position, ceiling;
 };
 
-PARLEY_MUST_USE int log_begin_again(struct file_layer *files, const char *dir, uint64_t segment_bytes,
-                                    const struct log_beginning *at);
+/* `old` is what log_inspect said of the log. The number of the old files' suffix is in *aside: 1 for `.damaged`. */
+PARLEY_MUST_USE int log_begin_again(struct file_layer *files, const char *dir, const struct log_report *old,
+                                    const struct log_beginning *at, uint32_t *aside);
 
 #endif

@@ -514,16 +514,16 @@ static int look(struct recovery *r, uint64_t segment_bytes, int *verdict)
         *verdict = err;
     for (struct log_segment *s = r->segments; s != NULL && (err == 0 || is_judgement(err)); s = s->next) {
         r->report->seen_segment = s->id;
-        r->report->segment_bytes = s->bytes;
         err = note_headers(r, s);
     }
     return is_judgement(err) ? 0 : err;
 }
 
-int log_recover_look(struct file_layer *files, const char *dir, uint64_t segment_bytes,
+int log_recover_look(struct file_layer *files, const char *dir, uint64_t segment_bytes, bool must_exist,
                      struct log_report *report, int *verdict, struct log_recovered *out)
 {
-    struct recovery r = {.files = files, .dir = dir, .report = report, .looks = true};
+    struct recovery r = {
+        .files = files, .dir = dir, .must_exist = must_exist, .report = report, .looks = true};
     r.chain = (struct log_chain){.number = 1, .position = 1};
     *verdict = 0;
     int err = look(&r, segment_bytes, verdict);

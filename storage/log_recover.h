@@ -57,6 +57,7 @@ PARLEY_MUST_USE int log_recover(struct file_layer *files, const char *dir, uint6
 /* The same judgement, in *verdict, but nothing is written: *out has all segments, with what is good of each, and no
  * descriptor; first is NULL when there are none. Errors: -PARLEY_ERR_IO, -PARLEY_ERR_NOMEM. */
 PARLEY_MUST_USE int log_recover_look(struct file_layer *files, const char *dir, uint64_t segment_bytes,
-                                     struct log_report *report, int *verdict, struct log_recovered *out);
+                                     bool must_exist, struct log_report *report, int *verdict,
+                                     struct log_recovered *out);
 
 #endif

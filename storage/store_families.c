@@ -322,7 +322,7 @@ static int names_collect(struct store *store, char **names, size_t max, size_t *
             continue;
         if (!name_parse(listed[i], &family, &month)) {
             snprintf(text, text_len, "unknown family %s: written by another version?", listed[i]);
-            err = -PARLEY_ERR_CORRUPT;
+            err = -PARLEY_ERR_BAD_REQUEST;
         } else if (month && (monthly++ >= STORE_MONTHS_MAX || n == max)) {
             snprintf(text, text_len, "too many months");
             err = -PARLEY_ERR_LIMIT;

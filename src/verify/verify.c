@@ -33,14 +33,17 @@ struct verify_where verify_at(const struct verify_shard *s, const char *family, 
 
 void verify_find(struct verify_shard *s, enum verify_kind kind, const char *where, const char *format, ...)
 {
-    char what[VERIFY_TEXT_BYTES];
+    char what[VERIFY_TEXT_BYTES], remedy[VERIFY_TEXT_BYTES];
     va_list args;
     if (s->verify->mending) /* it was told when it was looked at */
         return;
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    verify_report_find(s->verify->report, &(struct verify_finding){kind, s->number, where, what});
+    if (verify_kind_severity(kind) == VERIFY_DAMAGE)
+        s->damaged = s->verify->was_damaged[s->number] = true;
+    verify_report_find(s->verify->report, &(struct verify_finding){kind, s->number, where, what,
+                                                                   verify_remedy_text(s, kind, remedy)});
 }
 
 static struct id16 hash128(void *owner, const void *data, size_t len)
@@ -61,8 +64,10 @@ struct verify_shard *verify_owner(struct verify *v, const struct id16 *id)
 
 void verify_note(struct verify_shard *s, uint64_t position, uint64_t id)
 {
-    s->row_position = position > s->row_position ? position : s->row_position;
-    s->row_id = id > s->row_id ? id : s->row_id;
+    if (position > s->row_position && position < VERIFY_POSITION_MAX)
+        s->row_position = position;
+    if (id > s->row_id && snowflake_shard(id) == s->number)
+        s->row_id = id;
 }
 
 bool verify_failed(struct verify *v, int err)
@@ -108,26 +113,38 @@ int verify_store_open(struct verify_shard *s, bool read_only, char *text, size_t
     return store_open(&options, &s->store, text, text_len);
 }
 
-static void look_at_store(struct verify_shard *s)
+/* Damage of the store as a whole, against what else keeps it from being opened: rights, descriptors, a dying disk. */
+static bool is_damage(int err, const char *text)
 {
-    char text[VERIFY_TEXT_BYTES], where[VERIFY_WHERE_BYTES];
-    snprintf(where, sizeof where, "shard-%04u/store", s->number);
-    int err = verify_store_open(s, true, text, sizeof text);
-    s->has_store = !err;
-    if (err == -PARLEY_ERR_NOT_FOUND) {
-        s->store_is_bad = s->log_report.end > 1;
-        if (s->store_is_bad && s->log_report.start == 1)
-            verify_find(s, VERIFY_KIND_STORE_MISSING, where, "%s", text);
-        return;
-    }
-    if (err == -PARLEY_ERR_NOMEM) {
+    return err == -PARLEY_ERR_CORRUPT || (err == -PARLEY_ERR_IO && strstr(text, "No such file"));
+}
+
+static void open_shard(struct verify_shard *s)
+{
+    verify_log_open(s);
+    int err = verify_store_open(s, true, s->store_text, sizeof s->store_text);
+    if (err == -PARLEY_ERR_NOMEM)
         s->verify->error = err;
-    } else if (err) {
-        s->store_is_bad = true;
-        verify_find(s, VERIFY_KIND_STORE_OPEN, where, "%s", text);
-    } else if (s->verify->options.deep) {
-        (void)verify_failed(s->verify, store_read_all(s->store));
-    }
+    s->has_store = !err;
+    s->store_is_missing = err == -PARLEY_ERR_NOT_FOUND;
+    if (s->store_is_missing)
+        s->store_is_gone = s->log_report.end > 1 || s->log_report.seen_end > 1;
+    else
+        s->store_is_gone = err && is_damage(err, s->store_text);
+}
+
+/* When it is known what there is of both: it decides what can be done. */
+static void tell_opened(struct verify_shard *s)
+{
+    char where[VERIFY_WHERE_BYTES];
+    snprintf(where, sizeof where, "shard-%04u/store", s->number);
+    verify_log_tell(s);
+    if (s->store_is_missing && s->store_is_gone)
+        verify_find(s, verify_log_has_all(s) ? VERIFY_KIND_STORE_MISSING : VERIFY_KIND_STORE_LOST, where,
+                    "%s, but its log had events up to position %llu", s->store_text,
+                    (unsigned long long)s->log_report.seen_end - 1);
+    else if (!s->has_store && !s->store_is_missing)
+        verify_find(s, VERIFY_KIND_STORE_OPEN, where, "%s", s->store_text);
 }
 
 static bool is_there(const struct verify *v, uint32_t number)
@@ -135,6 +152,17 @@ static bool is_there(const struct verify *v, uint32_t number)
     char path[VERIFY_PATH_BYTES];
     snprintf(path, sizeof path, "%s/shard-%04u", v->options.dir, number);
     return access(path, F_OK) == 0;
+}
+
+static void tell_missing(struct verify *v)
+{
+    bool complete = v->folder.complete;
+    for (uint32_t i = 0; i < v->folder.shard_count; i++)
+        complete = complete || v->shards[i].store;
+    for (uint32_t i = 0; complete && i < v->folder.shard_count; i++)
+        if (!is_there(v, i))
+            verify_find(&v->shards[i], VERIFY_KIND_SHARD_MISSING, v->options.dir,
+                        "the folder shard-%04u is missing", i);
 }
 
 static int begin_shards(struct verify *v)
@@ -171,6 +199,7 @@ static void end_shards(struct verify *v)
         log_close(&s->log);
         objects_clear(&s->now);
         large_set_clear(&s->large);
+        verify_receipts_clear(&s->receipts);
         memory_free(s->turned);
         memory_free(s->offsets);
         memory_free(s->bounds);
@@ -188,28 +217,32 @@ static void each(struct verify *v, void (*look)(struct verify_shard *s), bool wi
             look(&v->shards[i]);
 }
 
+static void read_tables(struct verify_shard *s)
+{
+    if (s->verify->options.deep)
+        (void)verify_failed(s->verify, store_read_all(s->store));
+}
+
 static void look(struct verify *v)
 {
     memset(v->report->counts, 0, sizeof v->report->counts);
     v->error = begin_shards(v);
-    each(v, verify_log_open, false);
-    each(v, look_at_store, false);
-    bool any = false;
-    for (uint32_t i = 0; i < v->folder.shard_count && !v->error; i++)
-        any = any || v->shards[i].store;
-    for (uint32_t i = 0; any && i < v->folder.shard_count; i++)
-        if (!is_there(v, i))
-            verify_find(&v->shards[i], VERIFY_KIND_SHARD_MISSING, v->options.dir, "shard-%04u is missing", i);
+    each(v, open_shard, false);
     each(v, verify_meta, false);
+    each(v, verify_log_scout, false);
+    each(v, tell_opened, false);
+    if (!v->error)
+        tell_missing(v);
     if (!v->error)
         verify_log_ends(v);
     each(v, verify_log_events, false);
+    each(v, read_tables, true);
     each(v, verify_large_load, true);
     each(v, verify_conversations, true);
-    each(v, verify_memberships, true);
-    each(v, verify_large, true);
     each(v, verify_orphans, true);
     each(v, verify_users, true);
+    each(v, verify_memberships, true); /* when it is known which shards can be believed */
+    each(v, verify_large, true);
     each(v, verify_positions, true);
 }
 
@@ -229,19 +262,32 @@ void verify_summary_clear(struct verify_summary *summary)
     *summary = (struct verify_summary){0};
 }
 
+static void tell_losses(struct verify *v)
+{
+    for (uint32_t i = 0; i < v->folder.shard_count; i++)
+        if (verify_can_begin_again(&v->shards[i]))
+            verify_tell_losses(&v->shards[i], false);
+}
+
 static int look_and_mend(struct verify *v, struct verify_summary *summary)
 {
-    for (int round = 1;; round++) {
+    bool mended = true;
+    v->was_damaged = memory_zalloc(v->folder.shard_count * sizeof *v->was_damaged);
+    if (!v->was_damaged)
+        return -PARLEY_ERR_NOMEM;
+    for (int round = 1; mended && !v->error; round++) {
+        if (round > 1 && v->report->on_again)
+            v->report->on_again(v->report->owner);
         look(v);
         if (!v->error)
             v->error = summarize(v, summary);
-        bool again = !v->error && v->options.repair && round < ROUNDS_MAX && verify_can_mend(v);
-        if (again)
-            verify_mend(v);
+        bool may = !v->error && v->options.repair && round < ROUNDS_MAX;
+        mended = may && verify_mend(v);
+        if (!v->error && !mended)
+            tell_losses(v);
         end_shards(v);
-        if (!again || v->error)
-            break;
     }
+    memory_free(v->was_damaged);
     if (v->error && !v->text[0])
         snprintf(v->text, VERIFY_TEXT_BYTES, "it could not be looked at to the end: %s",
                  parley_err_text(v->error));
@@ -256,19 +302,23 @@ int verify_folder(const struct verify_options *options, struct verify_report *re
     text[0] = '\0';
     int err = data_folder_look(options->dir, options->repair, &v.folder, text);
     if (err == -PARLEY_ERR_CORRUPT) {
-        verify_report_find(report,
-                           &(struct verify_finding){VERIFY_KIND_FOLDER, VERIFY_NO_SHARD, "identity", text});
+        verify_report_find(
+            report, &(struct verify_finding){VERIFY_KIND_FOLDER, VERIFY_NO_SHARD, "identity", text,
+                                             "restore the file of this very folder from a copy; no other "
+                                             "fits, and --repair cannot make it"});
         return 0;
     }
     if (err)
         return err;
-    err = file_layer_uring_create(NULL, &v.files);
+    struct file_layer *own = NULL;
+    err = options->files ? 0 : file_layer_uring_create(NULL, &own);
+    v.files = options->files ? options->files : own;
     if (err)
         snprintf(text, VERIFY_TEXT_BYTES, "no io_uring: %s", parley_err_text(err));
     else
         err = look_and_mend(&v, summary);
-    if (v.files)
-        file_layer_uring_destroy(&v.files);
+    if (own)
+        file_layer_uring_destroy(&own);
     data_folder_close(&v.folder);
     return err;
 }

@@ -2,13 +2,16 @@
  *
  * Why:    a promise that nobody can check is not believed; and a folder that a server refuses needs a remedy.
  * Shape:  identity -> logs, block by block -> stores, read only -> [log's tail applied above each object's position, in
- *         memory] -> conversations with their messages, dedup, members -> memberships, offsets, users, rows of nobody.
+ *         memory] -> conversations with their messages, dedup, members -> rows of nobody, users -> memberships, offsets.
  *         A store that is behind its log is normal: the state that is judged is rows plus the replay of the log's tail.
  *         With `repair`: what is derived is made again; a damaged log begins again; then all is looked at once more.
- * Memory: the objects that the logs' tails touch (at most what the logs keep), and one conversation at a time.
+ *         A repair that is stopped at any place is repeated: nothing that it needs is gone before it is done.
+ * Memory: the objects that the logs' tails touch and the receipts that they hold (at most what the logs keep), and one
+ *         conversation at a time.
  * Thread: one; blocks. Nothing else has the folder open: its lock is held.
  * Errors: 0: it was looked at, see the report. Else why it could not be, with a sentence in `text`: -PARLEY_ERR_FULL: a
- *         server runs on it; -PARLEY_ERR_NOT_FOUND; -PARLEY_ERR_IO; -PARLEY_ERR_NOMEM.
+ *         server runs on it; -PARLEY_ERR_NOT_FOUND; -PARLEY_ERR_IO; -PARLEY_ERR_NOMEM; -PARLEY_ERR_LIMIT: positions or ids
+ *         are used up.
  */
 #ifndef PARLEY_VERIFY_H
 #define PARLEY_VERIFY_H
@@ -17,9 +20,12 @@
 
 enum { VERIFY_TEXT_BYTES = 640 };
 
+struct file_layer;
+
 struct verify_options {
     const char *dir;
-    bool repair, deep; /* deep: reads every block of every table, too */
+    bool repair, deep;        /* deep: reads every block of every table, too */
+    struct file_layer *files; /* of the logs; NULL: the real one */
 };
 
 /* Of one shard, for a table. */

@@ -13,6 +13,9 @@ struct look {
     uint32_t month;
     bool unread; /* some of its rows could not be read: what they lack is not told twice */
     bool filters_known, filters_wrong;
+    struct conversation_sender
+        senders[CONVERSATION_SENDERS_MAX]; /* of its messages, as its row should have them */
+    uint32_t sender_count;
     /* What dedup knows: entries[from .. count), by rising id. */
     struct dedup_entry *entries;
     uint64_t count, from, at;
@@ -42,7 +45,9 @@ static void check_entry(struct look *look, const struct dedup_entry *e, uint64_t
     else if ((e->kind == EVENT_MESSAGE) != (e->seq > 0))
         wrong = "it has a number without a message, or the other way round";
     if (wrong)
-        verify_find(look->shard, VERIFY_KIND_DEDUP_WRONG, at_row(look, "dedup", e->id).text, "%s", wrong);
+        verify_find(look->shard, VERIFY_KIND_DEDUP_WRONG, at_row(look, "dedup", e->id).text,
+                    "%s: a retry would get a wrong answer", wrong);
+    verify_note(look->shard, 0, e->id);
 }
 
 /* A retry asks the filter, then the row. */
@@ -53,9 +58,11 @@ static void check_known(struct look *look, const struct dedup_entry *e, const st
     int answer = dedup_find(&look->row->dedup, &e->fingerprint, given, 1, &found, &need);
     if (answer == DEDUP_FOUND && found.id == e->id)
         return;
-    look->filters_wrong = true;
-    verify_find(look->shard, VERIFY_KIND_FILTER, at_row(look, "filters", e->id).text,
-                "the filter does not lead to this entry");
+    if (answer == DEDUP_FOUND)
+        verify_find(look->shard, VERIFY_KIND_DEDUP_WRONG, at_row(look, "dedup", e->id).text,
+                    "there is another entry of this command, of event %llu", (unsigned long long)found.id);
+    else
+        look->filters_wrong = true;
 }
 
 static int on_dedup_row(void *owner, struct span key, struct span row)
@@ -118,10 +125,22 @@ static void look_at_dedup(struct look *look)
     look->month = 0;
     if (look->from && !look->unread) {
         verify_find(s, VERIFY_KIND_DEDUP_MISSING, at_row(look, "dedup", 0).text,
-                    "%llu of %llu entries are missing", (unsigned long long)look->from,
-                    (unsigned long long)look->count);
+                    "%llu of %llu entries are missing: retries of these commands are not recognised",
+                    (unsigned long long)look->from, (unsigned long long)look->count);
         look->unread = true;
     }
+}
+
+/* What leads to the rows can be made of them, when they are all there. */
+static void tell_filters(struct look *look)
+{
+    struct verify_where where = at_row(look, "filters", 0);
+    if (look->filters_wrong && !look->unread)
+        verify_find(look->shard, VERIFY_KIND_FILTER, where.text,
+                    "they do not lead to every entry of dedup, or cannot be read");
+    else if (look->filters_wrong)
+        verify_find(look->shard, VERIFY_KIND_FILTER_LOST, where.text,
+                    "they cannot be read, and neither can the entries of dedup that they are made of");
 }
 
 /* The filters out of the rows that they stand for. */
@@ -138,8 +157,10 @@ static void mend_filters(struct look *look, uint64_t base)
     int err = dedup_get_bounds(d, &r);
     for (uint64_t i = 0; i < look->count && !err; i++)
         err = dedup_apply(d, &look->entries[i]);
-    if (!verify_failed(s->verify, err))
-        rows_put_filters(verify_batch(s), look->row);
+    if (!verify_failed(s->verify, err) && verify_batch(s)) {
+        rows_put_filters(s->batch, look->row);
+        s->mended.filters++;
+    }
     verify_batch_turn(s);
 }
 
@@ -157,7 +178,8 @@ static void check_message_entry(struct look *look, const struct message *m)
                         "there is no such message");
     if (look->at == look->count || look->entries[look->at].id != m->id) {
         verify_find(s, VERIFY_KIND_DEDUP_MISSING, at_row(look, "messages", m->id).text,
-                    "message %llu has no dedup entry", (unsigned long long)m->seq);
+                    "message %llu has no dedup entry: a retry would be sent once more",
+                    (unsigned long long)m->seq);
         return;
     }
     const struct dedup_entry *e = &look->entries[look->at++];
@@ -167,6 +189,36 @@ static void check_message_entry(struct look *look, const struct message *m)
         memcmp(&fingerprint, &e->fingerprint, sizeof fingerprint) != 0)
         verify_find(s, VERIFY_KIND_DEDUP_WRONG, at_row(look, "dedup", m->id).text,
                     "the entry is not that of message %llu", (unsigned long long)m->seq);
+}
+
+/* Who sent last comes first, each once; the last falls off. */
+static void note_sender(struct look *look, const struct message *m)
+{
+    struct id16 user = hash_128(&look->shard->verify->folder.key, m->sender.data, m->sender.len);
+    uint64_t tag = event_sender_tag(&user);
+    uint32_t at = 0;
+    while (at < look->sender_count && look->senders[at].tag != tag)
+        at++;
+    if (at == look->sender_count && at < CONVERSATION_SENDERS_MAX)
+        look->sender_count++;
+    else if (at == look->sender_count)
+        at--;
+    memmove(&look->senders[1], &look->senders[0], at * sizeof look->senders[0]);
+    look->senders[0] = (struct conversation_sender){tag, m->seq};
+}
+
+/* The row may know fewer: rows of version 1 have none, and messages of that time are not counted in. */
+static void check_senders(const struct look *look)
+{
+    const struct conversation *c = look->row;
+    bool same = c->sender_count <= look->sender_count;
+    for (uint32_t i = 0; same && i < c->sender_count; i++)
+        same = c->senders[i].tag == look->senders[i].tag && c->senders[i].seq == look->senders[i].seq;
+    if (!same)
+        verify_find(
+            look->shard, VERIFY_KIND_SENDERS, at_row(look, "conversations", 0).text,
+            "the row names other last senders than its messages have: counts of unread messages are wrong "
+            "until these send again");
 }
 
 static void check_message(struct look *look, const struct message *m)
@@ -184,6 +236,8 @@ static void check_message(struct look *look, const struct message *m)
         verify_find(s, VERIFY_KIND_ROW_PLACE, at_row(look, "messages", m->id).text,
                     "message %llu lies in another month than its id's", (unsigned long long)m->seq);
     check_message_entry(look, m);
+    note_sender(look, m);
+    verify_note(s, 0, m->id);
     look->seq = m->seq;
     look->id = m->id;
 }
@@ -242,6 +296,7 @@ static void look_at_messages(struct look *look)
                     "the row ends with message %llu (%llu), its messages with %llu (%llu)",
                     (unsigned long long)c->applied.last_seq, (unsigned long long)c->applied.last_message_id,
                     (unsigned long long)look->seq, (unsigned long long)look->id);
+    check_senders(look);
 }
 
 /* ---- the conversation */
@@ -257,10 +312,8 @@ static void look_at(struct look *look)
         return;
     look->filters_known = !err;
     look->filters_wrong = err;
-    if (err)
-        verify_find(s, VERIFY_KIND_FILTER, at_row(look, "filters", 0).text,
-                    "a row is missing or does not say what the conversation's does");
     look_at_dedup(look);
+    tell_filters(look);
     if (!s->verify->mending && !s->verify->error)
         look_at_messages(look);
     else if (look->filters_wrong && !look->unread && !s->verify->error)

@@ -19,27 +19,35 @@ static uint64_t joined_before(const struct member *m, uint64_t bound)
     return 0;
 }
 
+static struct verify_where at_list(const struct verify_shard *s, const struct id16 *user)
+{
+    return verify_at(s, "memberships, user", 0, user, 0);
+}
+
 /* `want` 0: the row should not be there. */
 static void membership_differs(struct verify_shard *s, enum verify_kind kind, const struct id16 *user,
                                const struct id16 *conversation, uint64_t want)
 {
-    static const char *const words[] = {
-        [VERIFY_KIND_MEMBERSHIP_MISSING] = "the user is a member, but it is not in his list",
-        [VERIFY_KIND_MEMBERSHIP_WRONG] = "the row of the user's list is of another event, or cannot be read",
-        [VERIFY_KIND_MEMBERSHIP_EXTRA] = "it is in the user's list, but he is no member"};
-    char conversation_hex[2 * ID_BYTES + 1];
-    if (s->verify->mending) {
-        if (want)
-            rows_put_membership(verify_batch(s), user, conversation, want);
-        else
-            rows_delete_membership(verify_batch(s), user, conversation);
-        verify_batch_turn(s);
+    char hex[2 * ID_BYTES + 1];
+    if (!s->verify->mending) {
+        for (size_t i = 0; i < ID_BYTES; i++)
+            snprintf(hex + 2 * i, 3, "%02x", conversation->bytes[i]);
+        verify_find(s, kind, at_list(s, user).text, "%s: conversation %s",
+                    kind == VERIFY_KIND_MEMBERSHIP_MISSING ? "the user is a member, but it is not in his list"
+                    : kind == VERIFY_KIND_MEMBERSHIP_WRONG
+                        ? "the row of the user's list is of another event, or cannot be read"
+                        : "it is in the user's list, but he is no member",
+                    hex);
         return;
     }
-    for (size_t i = 0; i < ID_BYTES; i++)
-        snprintf(conversation_hex + 2 * i, 3, "%02x", conversation->bytes[i]);
-    struct verify_where where = verify_at(s, "memberships, user", 0, user, 0);
-    verify_find(s, kind, where.text, "%s: conversation %s", words[kind], conversation_hex);
+    if (!verify_batch(s))
+        return;
+    if (want)
+        rows_put_membership(s->batch, user, conversation, want);
+    else
+        rows_delete_membership(s->batch, user, conversation);
+    s->mended.lists++;
+    verify_batch_turn(s);
 }
 
 static void check_membership(struct verify_shard *source, const struct id16 *conversation,
@@ -67,6 +75,26 @@ struct sums {
     uint32_t members, entries, owners;
 };
 
+/* Not above what there is, nor below what the log says. */
+static void check_receipts(struct verify_shard *s, const struct conversation *c, uint32_t page,
+                           const struct member *m)
+{
+    const struct verify_receipt *in_log = verify_receipts_find(&s->receipts, &c->id, &m->hash);
+    struct span user = member_user(m);
+    struct verify_where where = verify_at(s, "members", 0, &c->id, page);
+    if (m->delivered_seq > c->applied.last_seq)
+        verify_find(s, VERIFY_KIND_RECEIPT, where.text,
+                    "member %.*s has got message %llu, but there are only %llu", (int)user.len,
+                    (const char *)user.data, (unsigned long long)m->delivered_seq,
+                    (unsigned long long)c->applied.last_seq);
+    if (in_log && !s->log_is_foreign && (m->read_seq < in_log->read || m->delivered_seq < in_log->delivered))
+        verify_find(s, VERIFY_KIND_RECEIPT, where.text,
+                    "member %.*s has read %llu and got %llu, but the log says %llu and %llu", (int)user.len,
+                    (const char *)user.data, (unsigned long long)m->read_seq,
+                    (unsigned long long)m->delivered_seq, (unsigned long long)in_log->read,
+                    (unsigned long long)in_log->delivered);
+}
+
 static void check_member(struct verify_shard *s, const struct conversation *c, uint32_t page,
                          const struct member *m, struct sums *sums)
 {
@@ -80,37 +108,34 @@ static void check_member(struct verify_shard *s, const struct conversation *c, u
         wrong = "he belongs to another page";
     else if ((last->left ? last->left : last->joined) > c->applied.last_event_id)
         wrong = "he came or went by an event above the conversation's last";
-    else if (m->read_seq > c->applied.last_seq || m->delivered_seq > c->applied.last_seq)
-        wrong = "he has read or got messages that are not there";
     if (wrong)
         verify_find(s, VERIFY_KIND_MEMBER, verify_at(s, "members", 0, &c->id, page).text, "member %.*s: %s",
                     (int)user.len, (const char *)user.data, wrong);
+    check_receipts(s, c, page, m);
     sums->entries++;
     sums->members += member_active(m);
     sums->owners += member_active(m) && m->role == ROLE_OWNER;
+    for (uint32_t i = 0; i < m->interval_count; i++) {
+        verify_note(s, 0, member_intervals(m)[i].joined);
+        verify_note(s, 0, member_intervals(m)[i].left);
+    }
     check_membership(s, &c->id, m);
 }
 
-/* The page as of the log's end: in memory, or *loaded, the caller's. NULL: it is not there, or damaged, which is told. */
+/* The page as of the log's end: in memory, or *loaded, the caller's. NULL: it is not there, or (*err) damaged. */
 static const struct page *page_now(struct verify_shard *s, const struct id16 *id, uint32_t number,
-                                   struct page **loaded)
+                                   struct page **loaded, int *err)
 {
     struct machine_key key = {.kind = OBJECT_PAGE, .id = *id, .page = number};
     const struct object *node = objects_find(&s->now, &key);
     void *any = NULL;
     *loaded = NULL;
+    *err = 0;
     if (node && !node->load_error && node->is.any && object_position(node))
         return node->is.page;
-    int err = rows_load(s->store, &key, STORE_ALL, &s->now.dedup, &any);
-    if (verify_failed(s->verify, err))
-        return NULL;
+    *err = rows_load(s->store, &key, STORE_ALL, &s->now.dedup, &any);
     *loaded = any;
-    struct verify_where where = verify_at(s, "members", 0, id, number);
-    if (err)
-        verify_find(s, VERIFY_KIND_ROW, where.text, "the page of members cannot be read");
-    else if (!any)
-        verify_find(s, VERIFY_KIND_PAGE_MISSING, where.text, "page %u of members is missing", number);
-    return *loaded;
+    return verify_failed(s->verify, *err) ? NULL : *loaded;
 }
 
 static int on_page_beyond(void *owner, struct span key, struct span row)
@@ -144,7 +169,8 @@ static int on_large(void *owner, const struct id16 *id)
 void verify_large_load(struct verify_shard *s)
 {
     int err = rows_scan_large(s->store, on_large, &s->large);
-    if (err && !verify_failed(s->verify, err))
+    s->large_unreadable = err && !verify_failed(s->verify, err);
+    if (s->large_unreadable)
         verify_find(s, VERIFY_KIND_LARGE, verify_at(s, "meta, large", 0, NULL, 0).text,
                     "a row cannot be read");
 }
@@ -157,10 +183,13 @@ static void large_differs(struct verify_shard *s, const struct id16 *id, bool wa
                          : "the conversation is not large, but this shard says so");
         return;
     }
+    if (!verify_batch(s))
+        return;
     if (want)
-        rows_put_large(verify_batch(s), id);
+        rows_put_large(s->batch, id);
     else
-        rows_delete_large(verify_batch(s), id);
+        rows_delete_large(s->batch, id);
+    s->mended.large++;
 }
 
 /* The conversation is large: has the shard derived that? */
@@ -181,8 +210,14 @@ void verify_pages(struct verify_shard *s, const struct conversation *c)
     bool whole = true;
     for (uint32_t i = 0; i < c->applied.page_count && !s->verify->error; i++) {
         struct page *loaded;
-        const struct page *page = page_now(s, &c->id, i, &loaded);
+        int err;
+        const struct page *page = page_now(s, &c->id, i, &loaded, &err);
+        struct verify_where where = verify_at(s, "members", 0, &c->id, i);
         whole = whole && page;
+        if (err)
+            verify_find(s, VERIFY_KIND_ROW, where.text, "the page of members cannot be read");
+        else if (!page)
+            verify_find(s, VERIFY_KIND_PAGE_MISSING, where.text, "page %u of members is missing", i);
         if (page)
             verify_note(s, loaded ? page->position : 0, 0);
         for (uint32_t k = 0; page && k < page->applied->count; k++)
@@ -226,26 +261,46 @@ static const struct conversation *conversation_now(struct verify_shard *s, const
     return *loaded;
 }
 
-/* Does his list have a row too many? What cannot be said does not count. */
-static bool is_extra(struct verify_shard *s, const struct id16 *user, const struct id16 *conversation)
+enum belief { BELONGS, EXTRA, UNDECIDED };
+
+/* Does it say that there is no such conversation? Only a shard of which nothing was lost or unreadable can. */
+static enum belief of_missing(const struct verify_shard *source, bool damaged)
+{
+    return damaged || source->verify->was_damaged[source->number] ? UNDECIDED : EXTRA;
+}
+
+/* Does a row belong in his list? Only what the conversation itself says counts. */
+static enum belief judge_row(struct verify_shard *s, const struct id16 *user, const struct id16 *conversation)
 {
     struct verify_shard *source = verify_owner(s->verify, conversation);
     struct conversation *loaded;
-    bool damaged, extra = true;
+    bool damaged;
     if (!source->store || source->bounds[s->number] == 0)
-        return false;
+        return BELONGS; /* what is wrong with the source is told of it */
     const struct conversation *c = conversation_now(source, conversation, &loaded, &damaged);
-    if (c) {
-        struct page *loaded_page;
-        const struct page *page =
-            page_now(source, conversation, page_number(user, c->applied.page_count), &loaded_page);
-        const struct member *m = page ? page_find(page->applied, user) : NULL;
-        damaged = !page;
-        extra = !m || !joined_before(m, source->bounds[s->number]);
-        page_destroy(&loaded_page);
-    }
+    if (!c)
+        return of_missing(source, damaged);
+    struct page *loaded_page;
+    int err;
+    const struct page *page =
+        page_now(source, conversation, page_number(user, c->applied.page_count), &loaded_page, &err);
+    const struct member *m = page ? page_find(page->applied, user) : NULL;
+    enum belief belief = m && joined_before(m, source->bounds[s->number]) ? BELONGS : EXTRA;
+    page_destroy(&loaded_page);
     conversation_destroy(&loaded);
-    return extra && !damaged;
+    return page ? belief : UNDECIDED;
+}
+
+static void tell_undecided(struct verify_shard *s, struct verify_where where, const struct id16 *conversation)
+{
+    char hex[2 * ID_BYTES + 1];
+    for (size_t i = 0; i < ID_BYTES; i++)
+        snprintf(hex + 2 * i, 3, "%02x", conversation->bytes[i]);
+    verify_find(
+        s, VERIFY_KIND_UNDECIDED, where.text,
+        "conversation %s of shard %u is missing or cannot be read: whether this row belongs here cannot be "
+        "said",
+        hex, verify_owner(s->verify, conversation)->number);
 }
 
 static int on_row(void *owner, struct span key, struct span row)
@@ -263,7 +318,9 @@ static int on_row(void *owner, struct span key, struct span row)
     memcpy(conversation.bytes, key.data + ID_BYTES, ID_BYTES);
     struct bytes_reader r = bytes_reader_of(row.data, row.len); /* who expects it has checked it */
     (void)bytes_get_u8(&r);
-    verify_note(verify_owner(s->verify, &conversation), 0, bytes_get_u64(&r));
+    uint64_t id = bytes_get_u64(&r);
+    if (bytes_reader_done(&r))
+        verify_note(verify_owner(s->verify, &conversation), 0, id);
     if (verify_owner(s->verify, &user) != s)
         verify_find(s, VERIFY_KIND_ROW_PLACE, verify_at(s, "memberships, user", 0, &user, 0).text,
                     "the user belongs to another shard");
@@ -279,8 +336,11 @@ static int on_row_again(void *owner, struct span key, struct span row)
         return 0;
     memcpy(user.bytes, key.data, ID_BYTES);
     memcpy(conversation.bytes, key.data + ID_BYTES, ID_BYTES);
-    if (is_extra(s, &user, &conversation))
+    enum belief belief = judge_row(s, &user, &conversation);
+    if (belief == EXTRA)
         membership_differs(s, VERIFY_KIND_MEMBERSHIP_EXTRA, &user, &conversation, 0);
+    else if (belief == UNDECIDED)
+        tell_undecided(s, at_list(s, &user), &conversation);
     return s->verify->error;
 }
 
@@ -289,7 +349,7 @@ void verify_memberships(struct verify_shard *s)
 {
     struct store_key from = {STORE_MEMBERSHIPS, 0, {0}};
     int err = store_scan(s->store, from, 0, on_row, s);
-    if (!err && (s->verify->mending || s->counts.memberships != s->expected_memberships))
+    if (!err && s->counts.memberships != s->expected_memberships)
         err = store_scan(s->store, from, 0, on_row_again, s);
     (void)verify_failed(s->verify, err);
 }
@@ -297,14 +357,19 @@ void verify_memberships(struct verify_shard *s)
 void verify_large(struct verify_shard *s)
 {
     for (uint32_t i = 0; i < s->large.count && !s->verify->error; i++) {
-        struct verify_shard *source = verify_owner(s->verify, &s->large.ids[i]);
+        const struct id16 *id = &s->large.ids[i];
+        struct verify_shard *source = verify_owner(s->verify, id);
         struct conversation *loaded;
         bool damaged;
         if (!source->store)
             continue;
-        const struct conversation *c = conversation_now(source, &s->large.ids[i], &loaded, &damaged);
-        if (!damaged && (!c || c->applied.page_count < MACHINE_LARGE_PAGES))
-            large_differs(s, &s->large.ids[i], false);
+        const struct conversation *c = conversation_now(source, id, &loaded, &damaged);
+        enum belief belief =
+            c ? (c->applied.page_count < MACHINE_LARGE_PAGES ? EXTRA : BELONGS) : of_missing(source, damaged);
+        if (belief == EXTRA)
+            large_differs(s, id, false);
+        else if (belief == UNDECIDED)
+            tell_undecided(s, verify_at(s, "meta, large", 0, id, 0), id);
         conversation_destroy(&loaded);
     }
 }

@@ -1,10 +1,11 @@
 #include "src/verify/verify_report.h"
 
 static const struct {
-    const char *name, *remedy;
+    const char *name;
     enum verify_severity severity;
+    enum verify_remedy remedy;
 } kinds[VERIFY_KIND_COUNT] = {
-#define X(kind, name, severity, remedy) {name, remedy, VERIFY_##severity},
+#define X(kind, name, severity, remedy) {name, VERIFY_##severity, VERIFY_REMEDY_##remedy},
     VERIFY_KINDS(X)
 #undef X
 };
@@ -19,7 +20,7 @@ enum verify_severity verify_kind_severity(enum verify_kind kind)
     return kinds[kind].severity;
 }
 
-const char *verify_kind_remedy(enum verify_kind kind)
+enum verify_remedy verify_kind_remedy(enum verify_kind kind)
 {
     return kinds[kind].remedy;
 }

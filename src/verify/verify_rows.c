@@ -33,15 +33,20 @@ void verify_meta(struct verify_shard *s)
     if (!s->store)
         return;
     int err = rows_load_position(s->store, STORE_ALL, &s->position);
+    if (s->position.redo >= VERIFY_POSITION_MAX || s->position.max_position >= VERIFY_POSITION_MAX)
+        err = -PARLEY_ERR_CORRUPT;
     if (err && !verify_failed(v, err)) {
         /* A replay from further back than needed changes nothing. */
         s->position = (struct rows_position){.redo = s->log_report.start};
+        s->position_unreadable = true;
         verify_find(s, VERIFY_KIND_POSITION, verify_at(s, "meta, position", 0, NULL, 0).text,
                     "the row cannot be read");
     }
     s->counts.redo = s->position.redo;
     for (uint32_t source = 0; source < v->folder.shard_count; source++) {
         err = rows_load_offset(s->store, source, STORE_ALL, &s->offsets[source]);
+        if (s->offsets[source] >= VERIFY_POSITION_MAX)
+            err = -PARLEY_ERR_CORRUPT;
         if (!err || verify_failed(v, err))
             continue;
         s->offsets[source] = 0;
@@ -102,47 +107,86 @@ void verify_users(struct verify_shard *s)
 
 struct skipping {
     struct verify_shard *shard;
-    const char *family;
+    enum store_family is;
+    const char *name;
     uint32_t month;
     size_t key_bytes;
+    struct id16 id;
     uint8_t next[ID_BYTES + 1];
     size_t next_len; /* 0: at the end */
 };
+
+/* What a row of a conversation that cannot be read says of positions and ids: they are not to be given again. */
+static int note_row(void *owner, struct span key, struct span row)
+{
+    const struct skipping *k = owner;
+    struct verify_shard *s = k->shard;
+    if (k->is == STORE_MEMBERS) {
+        struct page *page = NULL;
+        if (page_decode(&k->id, 0, row, &page) == 0)
+            verify_note(s, page->position, 0);
+        page_destroy(&page);
+    } else if (k->is == STORE_MESSAGES) {
+        struct chunk_cursor cursor = chunk_begin(row);
+        struct message m;
+        while (chunk_next(&cursor, &m) == 0)
+            verify_note(s, 0, m.id);
+    } else if (k->is == STORE_DEDUP) {
+        struct bytes_reader r = bytes_reader_of(row.data, row.len);
+        for (size_t i = 0; i < row.len / DEDUP_ENTRY_BYTES; i++)
+            verify_note(s, 0, dedup_get_entry(&r).id);
+    }
+    (void)key;
+    return 0;
+}
+
+/* Its row, and why it cannot be read. */
+static int look_up(struct verify_shard *s, const struct id16 *id)
+{
+    struct conversation *c = NULL;
+    uint8_t *value = NULL;
+    size_t len;
+    int err = store_get(s->store, (struct store_key){STORE_CONVERSATIONS, 0, {id->bytes, ID_BYTES}},
+                        STORE_ALL, &value, &len);
+    if (!err)
+        err = conversation_decode(id, &s->now.dedup, (struct span){value, len}, &c);
+    conversation_destroy(&c);
+    memory_free(value);
+    return err;
+}
 
 static int on_first_row(void *owner, struct span key, struct span row)
 {
     struct skipping *k = owner;
     struct verify_shard *s = k->shard;
-    struct id16 id = {{0}};
-    uint8_t *value = NULL;
-    size_t len;
     (void)row;
     verify_report_looked(s->verify->report);
-    memcpy(id.bytes, key.data, key.len < ID_BYTES ? key.len : ID_BYTES);
-    memcpy(k->next, id.bytes, ID_BYTES);
+    k->id = (struct id16){{0}};
+    memcpy(k->id.bytes, key.data, key.len < ID_BYTES ? key.len : ID_BYTES);
+    memcpy(k->next, k->id.bytes, ID_BYTES);
     memset(k->next + ID_BYTES, 0xff, 1);
     k->next_len = sizeof k->next;
-    struct verify_where where = verify_at(s, k->family, k->month, &id, 0);
+    struct verify_where where = verify_at(s, k->name, k->month, &k->id, 0);
     if (key.len != k->key_bytes) {
         verify_find(s, VERIFY_KIND_ROW_PLACE, where.text, "a key has %zu bytes and should have %zu", key.len,
                     k->key_bytes);
         return 1;
     }
-    int err = store_get(s->store, (struct store_key){STORE_CONVERSATIONS, 0, {id.bytes, ID_BYTES}}, STORE_ALL,
-                        &value, &len);
-    memory_free(value);
+    int err = look_up(s, &k->id);
     if (err == -PARLEY_ERR_NOT_FOUND)
         verify_find(s, VERIFY_KIND_ORPHAN, where.text,
-                    "there are rows of a conversation that has no row itself");
-    else
-        (void)verify_failed(s->verify, err);
+                    "there are rows of a conversation whose own row is missing: nobody can read them");
+    if (!verify_failed(s->verify, err) && err) {
+        struct store_key from = {k->is, k->month, {k->id.bytes, ID_BYTES}};
+        (void)verify_failed(s->verify, store_scan(s->store, from, ID_BYTES, note_row, k));
+    }
     return 1;
 }
 
 static void skip_through(struct verify_shard *s, enum store_family family, const char *name, uint32_t month,
                          size_t key_bytes)
 {
-    struct skipping k = {.shard = s, .family = name, .month = month, .key_bytes = key_bytes};
+    struct skipping k = {.shard = s, .is = family, .name = name, .month = month, .key_bytes = key_bytes};
     int err = 0;
     do {
         struct store_key from = {family, month, {k.next, k.next_len}};

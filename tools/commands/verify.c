@@ -19,10 +19,16 @@ static const char about[] =
     "With a data folder, of a server that is stopped: every block of the logs, every row of the stores, and "
     "that they\n"
     "agree. Nothing is written without --repair. What is found is damage (acknowledged data is lost or "
-    "unreadable) or\n"
-    "derived (it can be made again). --repair makes again what is derived; where a log is damaged, it keeps "
-    "what is good,\n"
-    "puts the old segments aside as *.damaged and begins a new log, and says which positions are lost.\n"
+    "unreadable),\n"
+    "derived (it can be made again) or a note. Behind -> stands what can be done, in this very folder.\n"
+    "\n"
+    "--repair makes again what is derived. Where a log is damaged, it keeps what is good, puts the old "
+    "segments "
+    "aside\n"
+    "as *.damaged, begins a new log, and says which events are lost. Nothing is ever overwritten that was "
+    "put "
+    "aside.\n"
+    "Stopped half-way, it is run again.\n"
     "\n"
     "With --url, of a server that runs, with a service's token: that the pages of a conversation agree from "
     "both ends,\n"
@@ -43,7 +49,7 @@ static void print_json_finding(const struct verify_finding *f)
 {
     json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:s}", "finding", verify_kind_name(f->kind), "severity",
                              verify_severity_name(verify_kind_severity(f->kind)), "where", f->where, "what",
-                             f->what, "remedy", verify_kind_remedy(f->kind));
+                             f->what, "remedy", f->remedy);
     if (line && f->shard != VERIFY_NO_SHARD)
         json_object_set_new(line, "shard", json_integer(f->shard));
     session_print_json(line);
@@ -67,19 +73,55 @@ static void on_finding(void *owner, const struct verify_finding *f)
         fputs("\n", stdout);
     }
     if (nth == 1)
-        printf("    -> %s\n", verify_kind_remedy(f->kind));
+        printf("    -> %s\n", f->remedy);
     if (nth == SHOWN_MAX)
         printf("    (more of these are counted only; --json prints all)\n");
+}
+
+static void on_loss(void *owner, const struct verify_loss *l)
+{
+    struct printing *p = owner;
+    char ids[80] = "";
+    progress_clear(&p->progress);
+    if (p->json) {
+        json_t *line =
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "loss", l->done ? "lost" : "would_be_lost",
+                      "shard", (json_int_t)l->shard, "first", (json_int_t)l->first, "last",
+                      (json_int_t)l->last, "events_at_most", (json_int_t)l->events, "id_first",
+                      (json_int_t)l->id_first, "id_last", (json_int_t)l->id_last, "why", l->why);
+        session_print_json(line);
+        json_decref(line);
+        return;
+    }
+    if (l->id_first)
+        snprintf(ids, sizeof ids, ", ids %llu to %llu", (unsigned long long)l->id_first,
+                 (unsigned long long)l->id_last);
+    else if (l->id_last)
+        snprintf(ids, sizeof ids, ", ids up to %llu", (unsigned long long)l->id_last);
+    printf("%s: shard %u: positions %llu to %llu, at most %llu events%s\n    %s\n",
+           l->done ? "lost" : "--repair would give up", l->shard, (unsigned long long)l->first,
+           (unsigned long long)l->last, (unsigned long long)l->events, ids, l->why);
 }
 
 static void on_mended(void *owner, const char *what)
 {
     struct printing *p = owner;
     progress_clear(&p->progress);
-    if (p->json)
-        printf("{\"repaired\":\"%s\"}\n", what); /* words of our own and numbers */
-    else
+    if (!p->json) {
         printf("repaired: %s\n", what);
+        return;
+    }
+    json_t *line = json_pack("{s:s}", "repaired", what);
+    session_print_json(line);
+    json_decref(line);
+}
+
+static void on_again(void *owner)
+{
+    struct printing *p = owner;
+    progress_clear(&p->progress);
+    memset(p->shown, 0, sizeof p->shown);
+    puts(p->json ? "{\"looking\":\"again\"}" : "-- looking at all of it again");
 }
 
 static void on_progress(void *owner, uint64_t looked_at)
@@ -108,10 +150,14 @@ static void print_summary(const struct verify_summary *summary, const struct ver
             printf(
                 "shard %u: %llu bytes of a block that was never acknowledged; the next start clears them\n",
                 i, (unsigned long long)summary->shards[i].torn_bytes);
-    printf("%llu damage, %llu derived, %llu notes\n",
-           (unsigned long long)verify_report_count(report, VERIFY_DAMAGE),
-           (unsigned long long)verify_report_count(report, VERIFY_DERIVED),
-           (unsigned long long)verify_report_count(report, VERIFY_NOTE));
+    uint64_t damage = verify_report_count(report, VERIFY_DAMAGE);
+    uint64_t derived = verify_report_count(report, VERIFY_DERIVED);
+    uint64_t notes = verify_report_count(report, VERIFY_NOTE);
+    if (!damage && !derived && !notes)
+        puts("nothing is wrong");
+    else
+        printf("%llu damage (lost or unreadable), %llu derived (can be made again), %llu notes\n",
+               (unsigned long long)damage, (unsigned long long)derived, (unsigned long long)notes);
 }
 
 static void print_json_summary(const struct verify_summary *summary, const struct verify_report *report)
@@ -145,8 +191,12 @@ static bool confirmed(const char *dir)
 static int run_offline(const struct verify_options *o, bool json)
 {
     struct printing p = {.json = json};
-    struct verify_report report = {
-        .owner = &p, .on_finding = on_finding, .on_mended = on_mended, .on_progress = on_progress};
+    struct verify_report report = {.owner = &p,
+                                   .on_finding = on_finding,
+                                   .on_loss = on_loss,
+                                   .on_mended = on_mended,
+                                   .on_again = on_again,
+                                   .on_progress = on_progress};
     struct verify_summary summary;
     char text[VERIFY_TEXT_BYTES];
     progress_begin(&p.progress, "rows and events", !isatty(STDERR_FILENO));
