@@ -83,5 +83,6 @@ void sim_plan_draw(uint64_t seed, struct sim_plan *p)
         p->body_bytes_max = p->segment_bytes / 2;
     p->batch_bytes = sim_below(r, 3) ? 256u << sim_below(r, 6) : 0;
     p->large_bodies = sim_below(r, 2) ? 1 : 4 + sim_below(r, 8);
+    p->services = sim_below(r, 3) == 0;
     draw_rates(r, p);
 }

@@ -164,7 +164,8 @@ static void audit_member(const struct sim_world *w, uint32_t at, const struct me
     sim_must(user != UINT32_MAX && c->members[user].ever, "history",
              "conversation %u has a member from nowhere", at);
     const struct sim_member *is = &c->members[user];
-    bool same = m->role == is->role && m->interval_count == is->interval_count;
+    bool same = m->role == is->role && m->interval_count == is->interval_count &&
+                m->read_seq == is->read_seq && m->delivered_seq == is->delivered_seq;
     struct bytes_reader r = bytes_reader_of(m->intervals.data, m->intervals.len);
     for (uint32_t i = 0; same && i < m->interval_count; i++) {
         uint64_t joined = bytes_get_u64(&r), left = bytes_get_u64(&r);
@@ -208,6 +209,15 @@ static void audit_summary(struct sim_world *w, uint32_t at)
             s->last_message_id == last && s->created_id == c->created_id && s->type == c->type,
         "history", "conversation %u: %u members, %u pages, %" PRIu64 " messages; the log says %u, %u, %u", at,
         s->members, s->page_count, s->last_seq, c->member_count, c->page_count, c->message_count);
+}
+
+/* What is unread, as he is told who asks; sim_check_answer sees to it. */
+static void audit_unread(struct sim_world *w, uint32_t at, uint32_t user)
+{
+    struct shard_request question = about(w, at, SHARD_CONVERSATION), answer;
+    question.command.service = false;
+    if (sim_member_in(&w->oracle.conversations[at].members[user]))
+        (void)ask(w, user, at, &question, &answer);
 }
 
 static void audit_user(struct sim_world *w, uint32_t user)
@@ -254,8 +264,9 @@ static void audit_retries(struct sim_world *w)
     struct question nobody = {.world = w};
     for (uint32_t i = 0; i < AGAIN_MAX && w->oracle.op_count; i++) {
         struct sim_op *op = w->oracle.ops[sim_below(&w->random, w->oracle.op_count)];
-        if (op->told && !op->was_nothing && !op->forgotten && !sim_oracle_may_forget(&w->oracle, op))
-            sim_world_ask(w, op, i % 4 == 0 && op->type != CONVERSATION_DIRECT);
+        if (sim_device_knows(w, op))
+            sim_world_ask(w, op,
+                          i % 4 == 0 && op->type != CONVERSATION_DIRECT && sim_op_kind(op->kind)->alters);
     }
     for (uint32_t i = 0; w->call_count; i++) {
         sim_must(i < ROUNDS_MAX, "rest", "%u retries at rest are not answered", w->call_count);
@@ -277,6 +288,8 @@ void sim_rest_audit(struct sim_world *w)
     for (uint32_t i = 0; i < users; i++) {
         audit_user(w, i);
         audit_profile(w, i);
+        for (uint32_t at = 0; at < w->oracle.conversation_count; at++)
+            audit_unread(w, at, i);
     }
     audit_retries(w);
 }

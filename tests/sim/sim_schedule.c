@@ -9,7 +9,8 @@
 #include "tests/sim/sim_rest.h"
 #include "tests/sim/sim_trace.h"
 
-enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60 };
+enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60, MONTHS_MAX = 10 };
+#define DAY_MS (24ull * 3600 * 1000)
 
 enum act { ACT_TURN, ACT_SYNC, ACT_CARRY, ACT_COMMAND, ACT_AGAIN, ACT_READ, ACT_PASS, ACT_COUNT };
 
@@ -38,6 +39,15 @@ static void set_clock(struct sim_world *w)
     ms = sim_below(&w->random, 2) ? ms : -ms;
     clock_manual_step_wall(&w->clock, ms);
     sim_say("the clock is set by %" PRId64 " ms", ms);
+}
+
+/* The next but some: ids never go back, so it is another one for all that comes after. */
+static void turn_month(struct sim_world *w)
+{
+    if (++w->months > MONTHS_MAX) /* dedup would forget */
+        return;
+    sim_world_pass(w, (27 + sim_below(&w->random, 5)) * DAY_MS);
+    sim_say("another month");
 }
 
 static void set_weather(struct sim_world *w)
@@ -140,6 +150,8 @@ static void faults(struct sim_world *w)
 {
     if (happens(w, SIM_CLOCK))
         set_clock(w);
+    if (happens(w, SIM_MONTH))
+        turn_month(w);
     if (happens(w, SIM_WEATHER))
         set_weather(w);
     if (happens(w, SIM_STALL)) {

@@ -477,9 +477,10 @@ bool sim_world_carry(struct sim_world *w, sim_heard_fn *heard, void *owner)
         arrive(w, call);
     } else {
         bool lost = !w->rested && sim_chance(&w->random, w->plan->rate[SIM_DROP]);
+        bool echoed = !w->rested && sim_chance(&w->random, w->plan->rate[SIM_ECHO]);
         if (lost)
             sim_say("the answer to call %" PRIu64 " is lost", call->number);
-        else
+        for (int i = 0; !lost && i < 1 + echoed; i++)
             heard(owner, call);
         call->phase = SIM_GONE;
     }

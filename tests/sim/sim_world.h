@@ -40,6 +40,7 @@ struct sim_call {
     uint32_t outcome_count;
     uint64_t arrival;
     uint32_t messages_then; /* reads: so many were committed */
+    uint64_t read_then;     /* summaries: he had read so far */
     uint32_t listed_then;   /* lists: a bit for each conversation that must be there */
 };
 
@@ -63,11 +64,8 @@ struct sim_shard {
     bool astray;            /* a write of its log was or will be misdirected */
     uint64_t trimmed;       /* log_start, to count */
     uint64_t ceiling;       /* that was durable */
-    /* As they were at the last turn. */
-    uint64_t blocks, end, log_bytes;
     uint64_t idle_since_ms, idle_turns;
     uint64_t marked; /* the log was idle long enough: its mark says that all is there up to this position */
-    uint64_t ticks;  /* blocks without an event since the log was last cut */
 };
 
 struct sim_world {
@@ -81,7 +79,7 @@ struct sim_world {
     struct sim_call *calls;
     uint32_t call_count;
     uint64_t call_numbers, arrivals, asked, ended, step;
-    uint32_t queue_full;
+    uint32_t queue_full, months;
     bool up, dead; /* dead: it has crashed, nobody hears it */
     bool dying;    /* a shard was told to end the process */
     bool may_die;  /* something was done to it that may make it */

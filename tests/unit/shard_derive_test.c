@@ -302,6 +302,32 @@ static void a_new_conversation_is_in_the_next_list(void **state)
     }
 }
 
+/* A service for ann, with one other: both are in, and it is ann who reads her list next. */
+static void a_direct_one_made_by_a_service_was_not_in_its_makers_list(void **state)
+{
+    struct world *w = *state;
+    struct hasher hasher = {NULL, hash_callback};
+    sim_store_set(&rough, 3);
+    for (uint32_t c = 0; c < CONVERSATIONS; c++) {
+        const char *maker = names[c % USERS], *other = names[(c + 1 + c / USERS) % USERS];
+        struct command_member member = {.user = words(other), .hash = hash_of(other)};
+        struct command create = {.kind = COMMAND_CREATE,
+                                 .type = CONVERSATION_DIRECT,
+                                 .service = true,
+                                 .actor = words(maker),
+                                 .actor_hash = hash_of(maker),
+                                 .client_id = words("direct"),
+                                 .members = &member,
+                                 .member_count = 1};
+        bool found[CONVERSATIONS];
+        create.conversation = w->conversations[c] =
+            conversation_id_direct(&hasher, create.actor, member.user);
+        assert_int_equal(ask_until_answered(w, create, false), 0);
+        list(w, c % USERS, found);
+        assert_true(found[c]);
+    }
+}
+
 static void lists_are_what_the_owners_decided(void **state)
 {
     struct world *w = *state;
@@ -461,6 +487,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_SHARDS(a_new_conversation_is_in_the_next_list),
+        ON_SHARDS(a_direct_one_made_by_a_service_was_not_in_its_makers_list),
         ON_SHARDS(lists_are_what_the_owners_decided),
         ON_SHARDS(all_shards_know_what_is_large),
         ON_SHARDS(idle_shards_do_not_hold_a_busy_ones_log),
