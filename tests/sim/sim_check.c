@@ -34,7 +34,7 @@ static int outcome_of(const struct sim_world *w, const struct sim_call *call)
     bool again;
     if (call->op)
         return sim_oracle_judge(&w->oracle, call->op, call->altered, &again);
-    if (r->kind == SHARD_LIST)
+    if (r->kind == SHARD_LIST || r->kind == SHARD_LARGE)
         return 0;
     if (call->wanted && !call->wanted->event_id && !sim_oracle_may_read(conversation_of(w, call), call->user))
         return call->wanted->fence_id ? -PARLEY_ERR_FENCED : -PARLEY_ERR_NOT_FOUND;
@@ -42,7 +42,11 @@ static int outcome_of(const struct sim_world *w, const struct sim_call *call)
         return w->oracle.profiles[call->user].count ? 0 : -PARLEY_ERR_NOT_FOUND;
     if (r->command.service)
         return conversation_of(w, call)->exists ? 0 : -PARLEY_ERR_NOT_FOUND;
-    return sim_oracle_may_read(conversation_of(w, call), call->user);
+    int err = sim_oracle_may_read(conversation_of(w, call), call->user);
+    if (!err && r->kind == SHARD_TYPING &&
+        sim_role_in(conversation_of(w, call), call->user) == ROLE_READ_ONLY)
+        return -PARLEY_ERR_FORBIDDEN;
+    return err;
 }
 
 static void add_outcome(struct sim_call *call, int outcome)

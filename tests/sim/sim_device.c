@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "net/chat_json.h"
 #include "src/base/error.h"
+#include "tests/sim/sim_session.h"
 #include "tests/sim/sim_trace.h"
 
 enum { OPEN_MAX = 6, COPIES_MAX = 3, TRIES = 8, CALLS_MAX = 200 };
@@ -138,6 +140,13 @@ static void plan_change(struct sim_world *w, struct sim_op *op)
         plan_receipt(w, op);
 }
 
+/* On the device's connection or by HTTP. */
+static void give(struct sim_world *w, struct sim_op *op, bool altered)
+{
+    if (altered || sim_below(&w->random, 2) || !sim_session_give(w, op))
+        sim_world_ask(w, op, altered);
+}
+
 static void command(struct sim_world *w, uint32_t device, bool create)
 {
     struct sim_op *op = sim_oracle_op(&w->oracle);
@@ -149,7 +158,7 @@ static void command(struct sim_world *w, uint32_t device, bool create)
         plan_change(w, op);
     }
     op->open = true;
-    sim_world_ask(w, op, false);
+    give(w, op, false);
     if (!w->rested && sim_chance(&w->random, w->plan->rate[SIM_DOUBLE]))
         sim_world_ask(w, op, false);
 }
@@ -182,7 +191,7 @@ void sim_device_again(struct sim_world *w)
         if (op->copies >= COPIES_MAX || (known ? !sim_device_knows(w, op) : !op->open))
             continue;
         bool alters = sim_op_kind(op->kind)->alters && sim_chance(&w->random, p->rate[SIM_ALTER]);
-        sim_world_ask(w, op, known && alters);
+        give(w, op, known && alters);
         return;
     }
 }
@@ -274,20 +283,21 @@ static void must_be_same(const struct sim_op *op, uint64_t id, uint64_t seq)
                  sim_op_kind_name(op->kind), op->number, id, seq, op->id, op->seq);
 }
 
-static void tell(struct sim_op *op, uint64_t id, uint64_t seq)
+static void tell(struct sim_world *w, struct sim_op *op, uint64_t id, uint64_t seq)
 {
     must_be_same(op, id, seq);
     op->told = true;
     op->open = false;
     op->id = id;
     op->seq = seq;
+    sim_session_told(w, op);
 }
 
 /* Now the fate of the send is known for good, whatever is still on its way. */
-static void tell_fate(struct sim_op *send, uint64_t id, uint64_t seq)
+static void tell_fate(struct sim_world *w, struct sim_op *send, uint64_t id, uint64_t seq)
 {
     if (seq) {
-        tell(send, id, seq);
+        tell(w, send, id, seq);
         return;
     }
     sim_must(!send->told || send->forgotten, "stable", "c%u is fenced, though it was sent as %" PRIu64,
@@ -296,23 +306,50 @@ static void tell_fate(struct sim_op *send, uint64_t id, uint64_t seq)
     send->refused = true;
 }
 
+static void refuse(struct sim_op *op, int err)
+{
+    if (!is_final(err))
+        return;
+    op->open = false;
+    op->was_refused = op->was_refused || (!op->told && err != -PARLEY_ERR_CORRUPT);
+    settle(op);
+}
+
+void sim_device_told(struct sim_world *w, struct span client_id, int err, uint64_t id, uint64_t seq)
+{
+    uint32_t i = 0;
+    while (i < w->oracle.op_count && !chat_is(client_id, w->oracle.ops[i]->client_id))
+        i++;
+    sim_must(i < w->oracle.op_count, "answer", "a send that nobody knows is answered");
+    struct sim_op *op = w->oracle.ops[i];
+    if (err) {
+        refuse(op, err);
+        return;
+    }
+    sim_must(!op->told || op->forgotten || (op->id == id && op->seq == seq), "stable",
+             "c%u: told %" PRIu64 ", seq %" PRIu64 ", before it was %" PRIu64 ", seq %" PRIu64, op->number,
+             id, seq, op->id, op->seq);
+    sim_must(sim_oracle_is_vague(&w->oracle, op) || (op->event_id == id && op->event_seq == seq), "answer",
+             "c%u: told %" PRIu64 ", seq %" PRIu64 ", committed is %" PRIu64 ", seq %" PRIu64, op->number, id,
+             seq, op->event_id, op->event_seq);
+    tell(w, op, id, seq);
+}
+
 void sim_device_hear(void *owner, struct sim_call *call)
 {
+    struct sim_world *w = owner;
     const struct shard_request *r = &call->request;
     struct sim_op *op = call->op;
-    (void)owner; /* whoever else hears of answers has one */
     sim_say("device %u hears of call %" PRIu64, call->device, call->number);
+    if (call->connection)
+        sim_session_listed(w, call);
     if (!op || call->altered)
         return;
     if (r->error) {
-        if (!is_final(r->error))
-            return;
-        op->open = false;
-        op->was_refused = op->was_refused || (!op->told && r->error != -PARLEY_ERR_CORRUPT);
-        settle(op);
+        refuse(op, r->error);
         return;
     }
-    tell(op, r->id, r->seq);
+    tell(w, op, r->id, r->seq);
     if (op->of && !op->forgotten)
-        tell_fate(op->of, r->id, r->seq);
+        tell_fate(w, op->of, r->id, r->seq);
 }

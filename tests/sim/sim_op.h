@@ -44,8 +44,9 @@ struct sim_op {
     bool told; /* it was told id and seq */
     uint64_t id, seq;
     /* What only the simulator knows. */
-    uint32_t copies; /* on the way to a shard, or in it */
-    bool refused;    /* for good: no copy is left, and it is in no log */
+    uint64_t connection; /* of its device: the last on which it was given; 0: none */
+    uint32_t copies;     /* on the way to a shard, or in it */
+    bool refused;        /* for good: no copy is left, and it is in no log */
     bool was_refused;
     bool was_nothing;                      /* answered without an event of its own: he was in already */
     uint64_t event_id, event_seq, ordinal; /* of its event; 0: none is committed */

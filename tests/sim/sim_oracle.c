@@ -124,6 +124,13 @@ static void note_event(struct sim_oracle *o, uint32_t shard, const struct event 
     log->events[log->count++] = (struct sim_logged){e->id, hash_of(e)};
 }
 
+void sim_oracle_sent(struct sim_oracle *o, const struct event *e, uint64_t session)
+{
+    struct sim_conversation *c = (struct sim_conversation *)sim_oracle_find(o, &e->conversation);
+    if (e->kind == EVENT_MESSAGE)
+        c->messages[c->message_count - 1].session = session;
+}
+
 void sim_oracle_same(const struct sim_oracle *o, uint32_t shard, uint64_t position, const struct event *e)
 {
     const struct sim_log_copy *log = &o->logs[shard];
@@ -233,7 +240,7 @@ static void add_message(struct sim_conversation *c, const struct sim_op *op, con
         c->message_max = c->message_max ? 2 * c->message_max : 64;
         c->messages = must_alloc(realloc(c->messages, c->message_max * sizeof *c->messages));
     }
-    c->messages[c->message_count++] = (struct sim_message){op, e->id, e->seq, e->time_ms};
+    c->messages[c->message_count++] = (struct sim_message){op, e->id, e->seq, e->time_ms, 0};
 }
 
 static void change_member(struct sim_conversation *c, const struct sim_op *op, const struct event *e)

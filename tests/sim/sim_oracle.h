@@ -28,6 +28,7 @@ struct sim_member {
 struct sim_message {
     const struct sim_op *op;
     uint64_t id, seq, time_ms;
+    uint64_t session; /* of the server's, that sent it; 0: none, or it was never told */
 };
 
 /* An event that is no message. */
@@ -94,6 +95,8 @@ uint32_t sim_oracle_user(const struct sim_oracle *o, const struct id16 *hash);
 
 /* The next committed event of the shard. `running`: decided by the shard as it runs now. */
 void sim_oracle_feed(struct sim_oracle *o, uint32_t shard, const struct event *event, bool running);
+/* By which session's wish the event was told. */
+void sim_oracle_sent(struct sim_oracle *o, const struct event *event, uint64_t session);
 /* The event at the position, found again in a log: is it the same? */
 void sim_oracle_same(const struct sim_oracle *o, uint32_t shard, uint64_t position,
                      const struct event *event);

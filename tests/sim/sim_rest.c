@@ -8,6 +8,8 @@
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 #include "tests/sim/sim_device.h"
+#include "tests/sim/sim_door.h"
+#include "tests/sim/sim_live.h"
 #include "tests/sim/sim_trace.h"
 
 enum { ROUNDS_MAX = 6000, STEP_MS = 20, ASK_EVERY = 10, DAMAGED_ROUNDS = 300, AGAIN_MAX = 40 };
@@ -43,6 +45,7 @@ static void round_of(struct sim_world *w, struct question *q)
         sim_world_crash(w);
     for (uint32_t count = w->call_count; count > 0 && sim_world_carry(w, hear, q); count--)
         ;
+    sim_session_round(w);
     sim_world_pass(w, STEP_MS);
 }
 
@@ -63,7 +66,7 @@ static bool shard_rests(const struct sim_world *w, const struct sim_shard *s)
 
 static bool rests(const struct sim_world *w)
 {
-    bool all = w->call_count == 0;
+    bool all = w->call_count == 0 && sim_door_rests(w) && sim_session_rests(w);
     for (uint32_t n = 0; n < w->plan->shards && all; n++)
         all = shard_rests(w, &w->shards[n]);
     return all;
@@ -72,6 +75,7 @@ static bool rests(const struct sim_world *w)
 bool sim_rest_come(struct sim_world *w)
 {
     struct question nobody = {.world = w};
+    bool listed = false;
     sim_say("rest");
     sim_world_calm(w);
     for (uint32_t i = 0; i < ROUNDS_MAX; i++) {
@@ -82,7 +86,12 @@ bool sim_rest_come(struct sim_world *w)
         }
         round_of(w, &nobody);
         uint32_t open = i % ASK_EVERY ? 1 : sim_device_ask_open(w);
-        if (w->up && ((open == 0 && rests(w)) || (w->damaged && i > DAMAGED_ROUNDS))) {
+        bool over = w->up && ((open == 0 && rests(w)) || (w->damaged && i > DAMAGED_ROUNDS));
+        if (over &&
+            !listed) { /* who was added by somebody who does not know yet is in no list that was asked for before */
+            listed = true;
+            sim_session_relist(w);
+        } else if (over) {
             sim_device_settle(w);
             return true;
         }
@@ -292,4 +301,6 @@ void sim_rest_audit(struct sim_world *w)
             audit_unread(w, at, i);
     }
     audit_retries(w);
+    if (!w->damaged)
+        sim_live_audit(w);
 }

@@ -7,12 +7,23 @@
 #include "tests/sim/sim_check.h"
 #include "tests/sim/sim_device.h"
 #include "tests/sim/sim_rest.h"
+#include "tests/sim/sim_session.h"
 #include "tests/sim/sim_trace.h"
 
 enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60, MONTHS_MAX = 10 };
 #define DAY_MS (24ull * 3600 * 1000)
 
-enum act { ACT_TURN, ACT_SYNC, ACT_CARRY, ACT_COMMAND, ACT_AGAIN, ACT_READ, ACT_PASS, ACT_COUNT };
+enum act {
+    ACT_TURN,
+    ACT_SYNC,
+    ACT_CARRY,
+    ACT_COMMAND,
+    ACT_AGAIN,
+    ACT_READ,
+    ACT_PASS,
+    ACT_SESSION,
+    ACT_COUNT
+};
 
 struct schedule {
     struct sim_world world;
@@ -221,6 +232,9 @@ static void act(struct schedule *schedule)
     case ACT_READ:
         sim_device_read(w, device);
         break;
+    case ACT_SESSION:
+        sim_session_step(w, device);
+        break;
     default:
         sim_world_pass(w, 5 + sim_below(&w->random, 300));
         break;
@@ -229,7 +243,7 @@ static void act(struct schedule *schedule)
 
 static void draw_weights(struct schedule *schedule)
 {
-    static const uint32_t usual[ACT_COUNT] = {40, 25, 40, 14, 5, 5, 8};
+    static const uint32_t usual[ACT_COUNT] = {40, 25, 40, 14, 5, 5, 8, 50};
     static const uint32_t times_four[] = {1, 2, 4, 4, 12};
     for (uint32_t i = 0; i < ACT_COUNT; i++) {
         schedule->weights[i] = usual[i] * times_four[sim_below(&schedule->world.random, 5)];
