@@ -40,13 +40,12 @@ static int outcome_of(const struct sim_world *w, const struct sim_call *call)
         return call->wanted->fence_id ? -PARLEY_ERR_FENCED : -PARLEY_ERR_NOT_FOUND;
     if (r->kind == SHARD_PROFILE)
         return w->oracle.profiles[call->user].count ? 0 : -PARLEY_ERR_NOT_FOUND;
-    if (r->command.service)
+    if (r->command.service && r->kind != SHARD_TYPING)
         return conversation_of(w, call)->exists ? 0 : -PARLEY_ERR_NOT_FOUND;
     int err = sim_oracle_may_read(conversation_of(w, call), call->user);
-    if (!err && r->kind == SHARD_TYPING &&
-        sim_role_in(conversation_of(w, call), call->user) == ROLE_READ_ONLY)
-        return -PARLEY_ERR_FORBIDDEN;
-    return err;
+    bool mute = r->kind == SHARD_TYPING && !err &&
+                conversation_of(w, call)->members[call->user].role == ROLE_READ_ONLY;
+    return mute ? -PARLEY_ERR_FORBIDDEN : err;
 }
 
 static void add_outcome(struct sim_call *call, int outcome)

@@ -389,7 +389,7 @@ void sim_door_applied(struct sim_world *w, const struct sim_shard *s, const stru
 void sim_door_typing(struct sim_world *w, const struct sim_shard *s, const struct shard_typing *typing)
 {
     uint8_t text[CHAT_TYPING_JSON_BYTES];
-    if (!w->reactors)
+    if (!w->reactors || w->dead || w->dying)
         return;
     size_t len = chat_live_encode_typing(&typing->conversation, typing->user, text);
     sim_live_typing(w, typing);

@@ -67,8 +67,10 @@ static bool is_told(const struct sim_session *s, const struct sim_conversation *
 {
     if (!sim_member_covers(&c->members[s->user], e->id))
         return false;
-    /* Its own it may have said on this connection; in a large one only the reader hears. */
-    return e->kind != EVENT_RECEIPT || (e->user != s->user && e->page_count == 1);
+    if (e->session && e->session == s->session) /* it has said that itself */
+        return false;
+    /* In a large one only the reader hears. */
+    return e->kind != EVENT_RECEIPT || e->user == s->user || e->page_count == 1;
 }
 
 /* All events up to this one have come before it. */
@@ -129,8 +131,10 @@ static void check_order(struct sim_session *s, uint32_t conversation, const stru
         f->watched = 0;
         return;
     }
-    sim_must(said->type == SIM_FRAME_MESSAGE || said->id > f->watched, "live",
-             "device %u is told of event %" PRIu64 " after %" PRIu64, s->device, said->id, f->watched);
+    sim_must(said->id > f->event_id, "live", "device %u is told of %" PRIu64 " after event %" PRIu64,
+             s->device, said->id, f->event_id);
+    if (said->type == SIM_FRAME_EVENT)
+        f->event_id = said->id;
     check_watched(s, conversation, said->id);
     if (said->id > f->watched)
         f->watched = said->id;
@@ -166,14 +170,21 @@ static void check_typing(const struct sim_session *s, uint32_t conversation, con
 
 /* -- frames */
 
-void sim_live_hello(struct sim_session *s)
+/* Whatever is committed from here on is told, or `lag` is. What was lost before a lag may lie behind what comes after it, but
+ * not behind what is committed by now. */
+static void watch(struct sim_session *s)
 {
     const struct sim_oracle *o = &s->world->oracle;
-    s->hello_sent = true;
     for (uint32_t i = 0; i < SIM_CONVERSATIONS_MAX; i++) {
         uint64_t last = i < o->conversation_count ? o->conversations[i].last_id : 0;
-        s->follow[i].watched = last ? last : 1;
+        s->follow[i].watched = s->follow[i].sure_after = last ? last : 1;
     }
+}
+
+void sim_live_hello(struct sim_session *s)
+{
+    s->hello_sent = true;
+    watch(s);
 }
 
 void sim_live_frame(struct sim_session *s, uint32_t conversation, const struct sim_said *said)
@@ -193,6 +204,9 @@ void sim_live_frame(struct sim_session *s, uint32_t conversation, const struct s
     case SIM_FRAME_EVENT:
         check_event(s, conversation, said);
         check_order(s, conversation, said);
+        break;
+    case SIM_FRAME_LAG:
+        watch(s);
         break;
     case SIM_FRAME_TYPING:
         check_typing(s, conversation, said);

@@ -129,6 +129,8 @@ void sim_oracle_sent(struct sim_oracle *o, const struct event *e, uint64_t sessi
     struct sim_conversation *c = (struct sim_conversation *)sim_oracle_find(o, &e->conversation);
     if (e->kind == EVENT_MESSAGE)
         c->messages[c->message_count - 1].session = session;
+    else if (c && c->change_count && c->changes[c->change_count - 1].id == e->id)
+        c->changes[c->change_count - 1].session = session;
 }
 
 void sim_oracle_same(const struct sim_oracle *o, uint32_t shard, uint64_t position, const struct event *e)
@@ -194,7 +196,7 @@ static void note_change(struct sim_conversation *c, uint32_t user, const struct 
         c->changes = must_alloc(realloc(c->changes, c->change_max * sizeof *c->changes));
     }
     c->changes[c->change_count++] = (struct sim_change){
-        e->id, e->kind, user, (uint8_t)e->role, e->read_seq, e->delivered_seq, c->page_count};
+        e->id, e->kind, user, (uint8_t)e->role, e->read_seq, e->delivered_seq, c->page_count, 0};
 }
 
 static void join(struct sim_conversation *c, uint32_t user, unsigned role, uint64_t id)

@@ -39,6 +39,7 @@ struct sim_change {
     uint8_t role;
     uint64_t read_seq, delivered_seq;
     uint32_t page_count; /* of its conversation, then */
+    uint64_t session;    /* as of a message */
 };
 
 struct sim_conversation {

@@ -26,7 +26,8 @@ struct sim_kept {
 /* How a connection stands to a conversation. */
 struct sim_follow {
     bool synced, resuming, wanted;
-    uint64_t message_id; /* of the last live one */
+    uint64_t message_id, event_id; /* of the last live ones */
+    uint64_t sure_after; /* when it connected, or was told `lag`, events were committed up to here */
     bool touched;        /* it heard of his membership since it asked for the list */
     uint64_t watched;    /* every event above it is told, or `lag` is; 0: perhaps not */
 };
