@@ -100,7 +100,7 @@ static void on_resumed(struct sim_session *s, uint32_t at, const struct sim_said
         sim_live_must_have(s, at, k->last, said->last, "it has resumed");
         k->last = said->last;
     }
-    f->synced = !f->wanted;
+    f->synced = k->member && !f->wanted;
 }
 
 static void on_event(struct sim_session *s, uint32_t at, const struct sim_said *said)
@@ -118,7 +118,7 @@ static void on_event(struct sim_session *s, uint32_t at, const struct sim_said *
         f->synced = f->synced || (new && !f->resuming && !f->wanted);
         f->wanted = !f->synced && !f->resuming;
     } else if (of_him && chat_is(said->kind, "removed")) {
-        if (f->synced && !f->resuming)
+        if (f->synced && !f->resuming && !f->asked_twice)
             sim_live_must_have(s, at, k->last, said->id, "it is told that he was removed");
         k->member = f->synced = f->wanted = false;
     } else if (of_him && chat_is(said->kind, "added")) {
@@ -236,11 +236,12 @@ void sim_session_listed(struct sim_world *w, const struct sim_call *call)
         struct sim_follow *f = &s->follow[i];
         if (f->touched) /* that is newer than the list */
             continue;
+        bool again = !s->kept[i].member; /* a resume that is under way may be from before */
         if (listed & 1u << i)
             believe(s, i, 0);
         else
             s->kept[i].member = f->synced = false;
-        f->wanted = s->kept[i].member && !f->synced && !f->resuming;
+        f->wanted = s->kept[i].member && !f->synced && (again || !f->resuming);
     }
 }
 
@@ -248,6 +249,7 @@ static void ask_resume(struct sim_session *s, uint32_t conversation)
 {
     struct sim_follow *f = &s->follow[conversation];
     f->wanted = false;
+    f->asked_twice = f->asked_twice || f->resuming;
     f->resuming = true;
     sim_socket_write(s->socket, sim_frame_resume(id_of(s, conversation), s->kept[conversation].last), NULL);
     sim_say("device %u resumes conversation %u after %" PRIu64, s->device, conversation,

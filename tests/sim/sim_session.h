@@ -26,6 +26,7 @@ struct sim_kept {
 /* How a connection stands to a conversation. */
 struct sim_follow {
     bool synced, resuming, wanted;
+    bool asked_twice; /* before the first was answered: whether a second answer comes it cannot know */
     uint64_t message_id, event_id; /* of the last live ones */
     uint64_t sure_after; /* when it connected, or was told `lag`, events were committed up to here */
     bool touched;        /* it heard of his membership since it asked for the list */
