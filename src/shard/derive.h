@@ -15,6 +15,7 @@
  *            shard's owner after his row can be read, so that who asks before and listens after misses nothing.
  *         6. A source whose log is long says so with its answers; the destination flushes, and its next questions say how
  *            far it has persisted. So an idle shard does not hold a busy one's log.
+ *         7. A log that cannot be read again is damaged: fatal, and the next start names the place.
  * Thread: the shard's reactor.
  * Errors: -PARLEY_ERR_NOMEM, or what the store says; a damaged row is -PARLEY_ERR_CORRUPT.
  */

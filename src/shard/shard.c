@@ -84,7 +84,8 @@ void shard_turn_end(struct shard *s)
     watch_clock(s, now);
     expect_month(s, now);
     /* A lease half used up is renewed, so that announcements of an idle shard can go on. A full log will try again. */
-    if (!s->failed && log_idle(s->log) && snowflake_ms(log_ceiling(s->log)) < now + s->options.lease_ms / 2) {
+    bool used_up = snowflake_ms(log_ceiling(s->log)) < now + s->options.lease_ms / 2;
+    if (!s->failed && used_up && log_idle(s->log) && log_bytes(s->log) <= s->options.log_bytes_max) {
         int err = log_tick(s->log);
         if (err && err != -PARLEY_ERR_FULL && err != -PARLEY_ERR_DISK_FULL)
             shard_fail(s, err, "the log does not take a tick");

@@ -133,8 +133,8 @@ static const struct id16 *listed_user(const struct command *c)
     if (c->kind == COMMAND_ADD)
         return &c->target_hash;
     /* A service may open a direct conversation of two others. */
-    return c->service && c->type == CONVERSATION_DIRECT && c->member_count ? &c->members[0].hash
-                                                                           : &c->actor_hash;
+    bool of_others = c->service && c->type == CONVERSATION_DIRECT && c->member_count == 2;
+    return of_others ? &c->members[0].hash : &c->actor_hash;
 }
 
 static void answer_applied(struct shard *s, struct shard_request *request)

@@ -102,6 +102,9 @@ static bool changes_lists(const struct command *command)
 /* Appends the verdict's record; on error nothing has changed but ids that were drawn. */
 static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, struct shard_request *request)
 {
+    int err = shard_pressure(s); /* there was room when it came; it has waited since, and others were faster */
+    if (err)
+        return err;
     struct bytes_writer w = bytes_writer_of(s->record, LOG_RECORD_BYTES_MAX);
     for (uint32_t i = 0; i < verdict->event_count; i++)
         event_encode(&w, &verdict->events[i]);
@@ -109,7 +112,7 @@ static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, s
         return -PARLEY_ERR_TOO_LARGE;
     struct span record = {s->record, bytes_writer_len(&w)};
     uint64_t position;
-    int err = shard_pending_reserve(s, record.len);
+    err = shard_pending_reserve(s, record.len);
     if (!err)
         err = log_append(s->log, record.data, record.len, verdict->event_count, &position);
     if (err)
@@ -139,9 +142,11 @@ static int serve_command(struct shard *s, struct object *anchor, struct shard_re
         return err;
     if (!err && verdict.kind == VERDICT_EVENTS) {
         err = commit(s, &desk, &verdict, request);
-        request->id = verdict.events[0].id;
-        request->seq = verdict.events[0].seq;
-        *waits_for_id = err ? 0 : verdict.events[verdict.event_count - 1].id;
+        if (!err) {
+            request->id = verdict.events[0].id;
+            request->seq = verdict.events[0].seq;
+            *waits_for_id = verdict.events[verdict.event_count - 1].id;
+        }
     } else if (!err) {
         parley_assert(verdict.kind == VERDICT_REFUSED || verdict.kind == VERDICT_DUPLICATE);
         err = verdict.kind == VERDICT_REFUSED ? verdict.error : 0;

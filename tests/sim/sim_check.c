@@ -10,7 +10,7 @@
 #include "src/shard/shard_internal.h"
 #include "tests/sim/sim_trace.h"
 
-enum { MARKED_AFTER_MS = 300, MARKED_TURNS = 3 };
+enum { MARKED_AFTER_MS = 300, MARKED_TURNS = 3, SENDERS_LATELY = 8 };
 
 /* -- answers */
 
@@ -34,15 +34,18 @@ static int outcome_of(const struct sim_world *w, const struct sim_call *call)
     bool again;
     if (call->op)
         return sim_oracle_judge(&w->oracle, call->op, call->altered, &again);
-    if (r->kind == SHARD_LIST)
+    if (r->kind == SHARD_LIST || r->kind == SHARD_LARGE)
         return 0;
     if (call->wanted && !call->wanted->event_id && !sim_oracle_may_read(conversation_of(w, call), call->user))
-        return -PARLEY_ERR_NOT_FOUND;
+        return call->wanted->fence_id ? -PARLEY_ERR_FENCED : -PARLEY_ERR_NOT_FOUND;
     if (r->kind == SHARD_PROFILE)
         return w->oracle.profiles[call->user].count ? 0 : -PARLEY_ERR_NOT_FOUND;
-    if (r->command.service)
+    if (r->command.service && r->kind != SHARD_TYPING)
         return conversation_of(w, call)->exists ? 0 : -PARLEY_ERR_NOT_FOUND;
-    return sim_oracle_may_read(conversation_of(w, call), call->user);
+    int err = sim_oracle_may_read(conversation_of(w, call), call->user);
+    bool mute = r->kind == SHARD_TYPING && !err &&
+                conversation_of(w, call)->members[call->user].role == ROLE_READ_ONLY;
+    return mute ? -PARLEY_ERR_FORBIDDEN : err;
 }
 
 static void add_outcome(struct sim_call *call, int outcome)
@@ -59,6 +62,8 @@ void sim_check_arrival(struct sim_world *w, struct sim_call *call)
     call->arrival = ++w->arrivals;
     call->messages_then = conversation_of(w, call)->message_count;
     call->listed_then = listed_mask(w, call->user);
+    if (conversation_of(w, call)->members)
+        call->read_then = conversation_of(w, call)->members[call->user].read_seq;
     add_outcome(call, outcome_of(w, call));
 }
 
@@ -100,6 +105,48 @@ static void note_listed(struct sim_world *w, const struct sim_call *call)
         m->listed = true;
 }
 
+/* A receipt that says nothing new is answered with no id. */
+static void check_receipt(const struct sim_call *call, const struct sim_conversation *c)
+{
+    const struct shard_request *r = &call->request;
+    const struct sim_op *op = call->op;
+    const struct sim_member *m = &c->members[op->user];
+    uint64_t read = m->read_seq, delivered = m->delivered_seq;
+    bool found = r->duplicate && r->id == 0;
+    for (uint32_t i = 0; i < c->change_count && !found && r->id; i++) {
+        const struct sim_change *e = &c->changes[i];
+        found = e->id == r->id && e->kind == EVENT_RECEIPT && e->user == op->user;
+        read = e->read_seq;
+        delivered = e->delivered_seq;
+    }
+    sim_must(found && read >= op->read_seq && delivered >= op->read_seq && delivered >= op->delivered_seq,
+             "answer",
+             "call %" PRIu64 ": a receipt of %" PRIu64 " read, %" PRIu64
+             " delivered is answered with %" PRIu64,
+             call->number, op->read_seq, op->delivered_seq, r->id);
+}
+
+static void check_first(const struct sim_call *call, uint64_t id, uint64_t seq)
+{
+    const struct shard_request *r = &call->request;
+    sim_must(id && r->id == id && r->seq == seq, "answer",
+             "call %" PRIu64 ": %" PRIu64 ", seq %" PRIu64 "? committed is %" PRIu64 ", seq %" PRIu64,
+             call->number, r->id, r->seq, id, seq);
+}
+
+static void check_order(const struct sim_call *call, struct sim_conversation *c)
+{
+    const struct shard_request *r = &call->request;
+    if (call->op->kind != COMMAND_SEND || r->duplicate)
+        return;
+    sim_must(r->seq > c->answered_seq && call->arrival > c->answered_arrival, "order",
+             "call %" PRIu64 " has seq %" PRIu64
+             ", though one that came before it, or after it, has %" PRIu64,
+             call->number, r->seq, c->answered_seq);
+    c->answered_seq = r->seq;
+    c->answered_arrival = call->arrival;
+}
+
 static void check_command(struct sim_world *w, const struct sim_call *call)
 {
     const struct shard_request *r = &call->request;
@@ -112,29 +159,17 @@ static void check_command(struct sim_world *w, const struct sim_call *call)
     } else if (op->kind == COMMAND_ADD && r->id != op->event_id) {
         must_be_joined(&c->members[op->target], call);
         op->was_nothing = true;
+    } else if (op->kind == COMMAND_RECEIPT) {
+        check_receipt(call, c);
+        op->was_nothing = true;
+    } else if (op->kind == COMMAND_FENCE) {
+        bool sent = op->of->event_id > op->of->fence_id;
+        check_first(call, sent ? op->of->event_id : op->of->fence_id, sent ? op->of->event_seq : 0);
     } else {
-        sim_must(op->event_id && r->id == op->event_id && r->seq == op->event_seq, "answer",
-                 "call %" PRIu64 ": %" PRIu64 ", seq %" PRIu64 "? committed is %" PRIu64 ", seq %" PRIu64,
-                 call->number, r->id, r->seq, op->event_id, op->event_seq);
+        check_first(call, op->event_id, op->event_seq);
     }
     note_listed(w, call);
-    if (op->kind != COMMAND_SEND || r->duplicate)
-        return;
-    sim_must(r->seq > c->answered_seq && call->arrival > c->answered_arrival, "order",
-             "call %" PRIu64 " has seq %" PRIu64
-             ", though one that came before it, or after it, has %" PRIu64,
-             call->number, r->seq, c->answered_seq);
-    c->answered_seq = r->seq;
-    c->answered_arrival = call->arrival;
-}
-
-/* The first message whose id is not below. */
-static uint32_t message_at(const struct sim_conversation *c, uint64_t id)
-{
-    uint32_t i = 0;
-    while (i < c->message_count && c->messages[i].id < id)
-        i++;
-    return i;
+    check_order(call, c);
 }
 
 static void check_message(const struct sim_world *w, const struct sim_call *call, const struct message *m,
@@ -144,7 +179,7 @@ static void check_message(const struct sim_world *w, const struct sim_call *call
     bool same = m->id == is->id && m->seq == is->seq && m->time_ms == is->time_ms &&
                 sim_op_body_is(is->op, m->body) && m->sender.len == strlen(sender) &&
                 memcmp(m->sender.data, sender, m->sender.len) == 0 &&
-                m->client_id.len == strlen(is->op->client_id) &&
+                m->created_at_ms == is->op->created_at_ms && m->client_id.len == strlen(is->op->client_id) &&
                 memcmp(m->client_id.data, is->op->client_id, m->client_id.len) == 0;
     sim_must(same, "answer",
              "call %" PRIu64 ": message %" PRIu64 ", seq %" PRIu64 ", is not as committed (%" PRIu64
@@ -162,7 +197,7 @@ static uint32_t check_run(const struct sim_world *w, const struct sim_call *call
     uint32_t from = 0, count = 0;
     for (; chunk_next(&at, &m) == 0; count++) {
         if (count == 0)
-            from = message_at(c, m.id);
+            from = sim_oracle_message_at(c, m.id);
         sim_must(from + count < c->message_count, "answer",
                  "call %" PRIu64 ": message %" PRIu64 " is not committed", call->number, m.id);
         check_message(w, call, &m, &c->messages[from + count]);
@@ -182,17 +217,17 @@ static void check_history(const struct sim_world *w, const struct sim_call *call
     bool at_limit =
         page->count == q->limit || page->len + w->plan->body_bytes_max + SIM_TEXT_BYTES > HISTORY_BYTES_MAX;
     if (q->way == HISTORY_AFTER) {
-        uint32_t begin = message_at(c, q->from + 1);
+        uint32_t begin = sim_oracle_message_at(c, q->from + 1);
         good = good && (page->count == 0 || from == begin) &&
                (page->newer || begin + page->count >= call->messages_then) && (at_limit || !page->newer) &&
                (!page->newer || to < c->message_count);
     } else if (q->way == HISTORY_BEFORE) {
-        uint32_t end = q->from ? message_at(c, q->from) : c->message_count;
+        uint32_t end = q->from ? sim_oracle_message_at(c, q->from) : c->message_count;
         uint32_t end_then = q->from || call->messages_then > end ? end : call->messages_then;
         good = good && (page->count ? to >= end_then && to <= end : end_then == 0) &&
                (at_limit || from == 0) && page->older == (from > 0);
     } else if (page->count) {
-        uint32_t middle = message_at(c, q->from);
+        uint32_t middle = sim_oracle_message_at(c, q->from);
         good = good && from <= middle && (middle >= call->messages_then || to > middle);
     }
     sim_must(good, "answer",
@@ -235,6 +270,46 @@ static void check_profile(const struct sim_world *w, const struct sim_call *call
              call->user);
 }
 
+/* Of the actor: between what was so when it came and what is so now. What he sent lately he has read. */
+static uint64_t sent_lately(const struct sim_conversation *c, uint32_t user)
+{
+    const struct sim_op *senders[SENDERS_LATELY];
+    uint32_t count = 0;
+    for (uint32_t i = c->message_count; i > 0; i--) {
+        uint32_t known = 0;
+        while (known < count && senders[known]->user != c->messages[i - 1].op->user)
+            known++;
+        if (c->messages[i - 1].op->user == user)
+            return i;
+        if (known == count && ++count == SENDERS_LATELY)
+            return 0;
+        senders[known] = c->messages[i - 1].op;
+    }
+    return 0;
+}
+
+static void check_summary(const struct sim_world *w, const struct sim_call *call)
+{
+    const struct conversation_summary *s = &call->request.summary;
+    const struct sim_conversation *c = conversation_of(w, call);
+    const struct sim_member *m = &c->members[call->user];
+    bool at_rest = call->messages_then == c->message_count && call->read_then == m->read_seq;
+    sim_must(s->last_seq >= call->messages_then && s->last_seq <= c->message_count, "answer",
+             "call %" PRIu64 ": the summary has %" PRIu64 " messages, %u were there before, %u are now",
+             call->number, s->last_seq, call->messages_then, c->message_count);
+    if (!s->role) /* he left meanwhile, or never was in */
+        return;
+    uint64_t sent = sent_lately(c, call->user), seen = sent > m->read_seq ? sent : m->read_seq;
+    sim_must(s->read_seq >= call->read_then && s->read_seq <= m->read_seq &&
+                 s->delivered_seq <= m->delivered_seq && s->unread <= s->last_seq - s->read_seq &&
+                 (!at_rest || s->unread == s->last_seq - seen),
+             "answer",
+             "call %" PRIu64 ": u%u has read %" PRIu64 ", been delivered %" PRIu64 ", %" PRIu64 " of %" PRIu64
+             " are unread; the log says %" PRIu64 ", %" PRIu64 ", %" PRIu64,
+             call->number, call->user, s->read_seq, s->delivered_seq, s->unread, s->last_seq, m->read_seq,
+             m->delivered_seq, c->message_count - seen);
+}
+
 static void check_one_message(const struct sim_world *w, const struct sim_call *call)
 {
     const struct sim_conversation *c = conversation_of(w, call);
@@ -250,8 +325,7 @@ void sim_check_answer(struct sim_world *w, struct sim_call *call)
     sim_trace_result()->answers++;
     if (r->error && passes(w, r->error))
         return;
-    if (call->op && call->op->event_id &&
-        (call->op->forgotten || sim_oracle_may_forget(&w->oracle, call->op)))
+    if (call->op && sim_oracle_is_vague(&w->oracle, call->op))
         return;
     add_outcome(call, outcome_of(w, call));
     for (uint32_t i = 0; i < call->outcome_count; i++)
@@ -276,6 +350,9 @@ void sim_check_answer(struct sim_world *w, struct sim_call *call)
         break;
     case SHARD_PROFILE:
         check_profile(w, call);
+        break;
+    case SHARD_CONVERSATION:
+        check_summary(w, call);
         break;
     default:
         break;
@@ -336,28 +413,17 @@ static void check_bounds(const struct sim_world *w, struct sim_shard *s)
              log->events[log->count - 1].id, s->ceiling);
 }
 
-/* What was taken before the limit was reached is still decided, and a block is as long as it is padded. */
+/* What is decided when the limit is reached: two blocks, each as long as it is padded; and the segment that begins. */
 static uint64_t taken_bytes(const struct sim_plan *p)
 {
-    return 3ull * p->segment_bytes + (uint64_t)p->requests_max * (p->body_bytes_max + LOG_BLOCK_ALIGN);
+    return 3ull * p->segment_bytes;
 }
 
-/* An idle shard's ticks have no limit but time: a slow pool may take as long as it takes to say what is persisted. */
-static void check_log_limit(const struct sim_plan *p, struct sim_shard *s)
+static void check_log_limit(const struct sim_plan *p, const struct sim_shard *s)
 {
-    const struct log *log = s->shard->log;
-    struct log_counters now;
-    log_counters_read(log, &now);
-    if (log_end(log) == s->end && now.blocks > s->blocks)
-        s->ticks += now.blocks - s->blocks;
-    if (log_bytes(log) < s->log_bytes)
-        s->ticks = 0;
-    s->blocks = now.blocks;
-    s->end = log_end(log);
-    s->log_bytes = log_bytes(log);
-    sim_must(s->log_bytes <= p->log_bytes_max + taken_bytes(p) + s->ticks * LOG_BLOCK_ALIGN, "limits",
-             "shard %u: the log has %" PRIu64 " bytes, %u are allowed", s->number, s->log_bytes,
-             p->log_bytes_max);
+    uint64_t bytes = log_bytes(s->shard->log);
+    sim_must(bytes <= p->log_bytes_max + taken_bytes(p), "limits",
+             "shard %u: the log has %" PRIu64 " bytes, %u are allowed", s->number, bytes, p->log_bytes_max);
 }
 
 static void check_limits(const struct sim_world *w, struct sim_shard *s)
@@ -440,8 +506,6 @@ bool sim_check_log(struct sim_world *w, struct sim_shard *s)
     struct log_reading reading = {w, s, log_start(log)};
     uint64_t end = log_end(log), committed = w->oracle.logs[s->number].count + 1;
     struct rows_position position = {0};
-    s->blocks = 0;
-    s->ticks = log_bytes(log) / LOG_BLOCK_ALIGN; /* perhaps nobody ever had the time to trim it */
     sim_must(end >= committed || w->damaged, "log",
              "shard %u: the log ends at %" PRIu64 ", up to %" PRIu64 " was committed", s->number, end,
              committed);

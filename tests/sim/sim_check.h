@@ -13,6 +13,8 @@
  *   order    messages are numbered in the order in which they came
  *   lists    whose membership was answered finds it in his list; at rest lists are what the logs say
  *   history  at rest all messages, members, counts and names are what the logs say
+ *   live     who is connected and follows the protocol is told all that concerns him, once and in order, or that something was
+ *            lost; and nothing else (sim_live.h)
  *   trim     a log begins at or below what its store and all destinations have persisted
  *   bounds   no row, offset or redo says more than the log has
  *   limits   queues, dirty memory and logs stay within their limits

@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "net/chat_json.h"
 #include "src/base/error.h"
+#include "tests/sim/sim_session.h"
 #include "tests/sim/sim_trace.h"
 
 enum { OPEN_MAX = 6, COPIES_MAX = 3, TRIES = 8, CALLS_MAX = 200 };
@@ -74,33 +76,89 @@ static uint32_t some_target(struct sim_world *w, const struct sim_op *op)
     return target;
 }
 
+/* A send of the user whose fate is asked for. NULL: there is none. */
+static struct sim_op *some_send(struct sim_world *w, uint32_t user)
+{
+    for (uint32_t tries = 0; tries < TRIES; tries++) {
+        struct sim_op *op = w->oracle.ops[sim_below(&w->random, w->oracle.op_count)];
+        if (op->kind == COMMAND_SEND && op->user == user && !op->forgotten &&
+            !sim_oracle_half_forgotten(&w->oracle, op))
+            return op;
+    }
+    return NULL;
+}
+
+static void plan_fence(struct sim_world *w, struct sim_op *op)
+{
+    op->of = some_send(w, op->user);
+    op->kind = op->of ? COMMAND_FENCE : COMMAND_PROFILE;
+    if (op->of)
+        op->conversation = op->of->conversation;
+}
+
+static void plan_receipt(struct sim_world *w, struct sim_op *op)
+{
+    struct sim_random *r = &w->random;
+    uint32_t count = w->oracle.conversations[op->conversation].message_count;
+    op->read_seq = sim_below(r, 3) ? 1 + sim_below(r, count + 1) : 0;
+    op->delivered_seq = !op->read_seq || sim_below(r, 2) ? 1 + sim_below(r, count + 1) : 0;
+}
+
+static void plan_send(struct sim_world *w, struct sim_op *op)
+{
+    struct sim_random *r = &w->random;
+    op->body_len = body_len(w);
+    if (op->service ? sim_below(r, 2) : sim_below(r, 60) == 0)
+        op->created_at_ms = 1 + sim_below(r, 1 << 30) * 1000ull;
+}
+
 static void plan_change(struct sim_world *w, struct sim_op *op)
 {
-    static const enum command_kind kinds[] = {
-        COMMAND_SEND, COMMAND_SEND, COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND, COMMAND_SEND,   COMMAND_SEND,
-        COMMAND_ADD,  COMMAND_ADD,  COMMAND_ADD,  COMMAND_REMOVE, COMMAND_ROLE, COMMAND_PROFILE};
+    static const struct {
+        enum command_kind kind;
+        uint32_t weight;
+    } kinds[] = {{COMMAND_SEND, 14},   {COMMAND_ADD, 6},   {COMMAND_REMOVE, 2}, {COMMAND_ROLE, 2},
+                 {COMMAND_PROFILE, 2}, {COMMAND_FENCE, 2}, {COMMAND_RECEIPT, 4}};
     struct sim_random *r = &w->random;
-    op->kind = kinds[sim_below(r, PARLEY_ARRAY_COUNT(kinds))];
+    uint32_t all = 0, at = 0;
+    for (uint32_t i = 0; i < PARLEY_ARRAY_COUNT(kinds); i++)
+        all += kinds[i].weight;
+    for (all = sim_below(r, all); all >= kinds[at].weight; at++)
+        all -= kinds[at].weight;
+    op->kind = kinds[at].kind;
     op->conversation = some_conversation(w, op->user);
     op->target = some_target(w, op);
     if (sim_below(r, 8) == 0)
         op->target = op->user;
-    op->body_len = body_len(w);
     if (op->kind == COMMAND_ROLE || (op->kind == COMMAND_ADD && sim_below(r, 3) == 0))
         op->role = (enum member_role)(ROLE_READ_ONLY + sim_below(r, 4));
+    if (op->kind == COMMAND_SEND)
+        plan_send(w, op);
+    else if (op->kind == COMMAND_FENCE)
+        plan_fence(w, op);
+    else if (op->kind == COMMAND_RECEIPT)
+        plan_receipt(w, op);
+}
+
+/* On the device's connection or by HTTP. */
+static void give(struct sim_world *w, struct sim_op *op, bool altered)
+{
+    if (altered || sim_below(&w->random, 2) || !sim_session_give(w, op))
+        sim_world_ask(w, op, altered);
 }
 
 static void command(struct sim_world *w, uint32_t device, bool create)
 {
     struct sim_op *op = sim_oracle_op(&w->oracle);
     op->device = device;
-    op->user = user_of(w, device);
+    op->service = device < w->plan->services;
+    op->user = op->service ? sim_below(&w->random, w->plan->users) : user_of(w, device);
     if (!create || !plan_creation(w, op)) {
         op->type = 0;
         plan_change(w, op);
     }
     op->open = true;
-    sim_world_ask(w, op, false);
+    give(w, op, false);
     if (!w->rested && sim_chance(&w->random, w->plan->rate[SIM_DOUBLE]))
         sim_world_ask(w, op, false);
 }
@@ -116,10 +174,10 @@ void sim_device_command(struct sim_world *w, uint32_t device)
         command(w, device, w->oracle.conversation_count == 0 || sim_below(&w->random, 20) == 0);
 }
 
-/* It was told, and the server must still know it. */
-static bool is_known(const struct sim_world *w, const struct sim_op *op)
+bool sim_device_knows(const struct sim_world *w, const struct sim_op *op)
 {
-    return op->told && !op->was_nothing && !op->forgotten && !sim_oracle_may_forget(&w->oracle, op);
+    bool told = (op->told && !op->was_nothing) || (op->refused && op->fence_id);
+    return told && !op->forgotten && !sim_oracle_may_forget(&w->oracle, op);
 }
 
 void sim_device_again(struct sim_world *w)
@@ -130,9 +188,10 @@ void sim_device_again(struct sim_world *w)
     bool known = sim_chance(&w->random, p->rate[SIM_AGAIN]);
     for (uint32_t tries = 0; tries < TRIES; tries++) {
         struct sim_op *op = w->oracle.ops[sim_below(&w->random, w->oracle.op_count)];
-        if (op->copies >= COPIES_MAX || (known ? !is_known(w, op) : !op->open))
+        if (op->copies >= COPIES_MAX || (known ? !sim_device_knows(w, op) : !op->open))
             continue;
-        sim_world_ask(w, op, known && sim_chance(&w->random, p->rate[SIM_ALTER]));
+        bool alters = sim_op_kind(op->kind)->alters && sim_chance(&w->random, p->rate[SIM_ALTER]);
+        give(w, op, known && alters);
         return;
     }
 }
@@ -216,28 +275,81 @@ static bool is_final(int err)
            err != -PARLEY_ERR_INTERNAL;
 }
 
+static void must_be_same(const struct sim_op *op, uint64_t id, uint64_t seq)
+{
+    if (op->told && !op->was_nothing && !op->forgotten)
+        sim_must(op->id == id && op->seq == seq, "stable",
+                 "%s c%u: told %" PRIu64 ", seq %" PRIu64 ", before it was %" PRIu64 ", seq %" PRIu64,
+                 sim_op_kind_name(op->kind), op->number, id, seq, op->id, op->seq);
+}
+
+static void tell(struct sim_world *w, struct sim_op *op, uint64_t id, uint64_t seq)
+{
+    must_be_same(op, id, seq);
+    op->told = true;
+    op->open = false;
+    op->id = id;
+    op->seq = seq;
+    sim_session_told(w, op);
+}
+
+/* Now the fate of the send is known for good, whatever is still on its way. */
+static void tell_fate(struct sim_world *w, struct sim_op *send, uint64_t id, uint64_t seq)
+{
+    if (seq) {
+        tell(w, send, id, seq);
+        return;
+    }
+    sim_must(!send->told || send->forgotten, "stable", "c%u is fenced, though it was sent as %" PRIu64,
+             send->number, send->id);
+    send->open = false;
+    send->refused = true;
+}
+
+static void refuse(struct sim_op *op, int err)
+{
+    if (!is_final(err))
+        return;
+    op->open = false;
+    op->was_refused = op->was_refused || (!op->told && err != -PARLEY_ERR_CORRUPT);
+    settle(op);
+}
+
+void sim_device_told(struct sim_world *w, struct span client_id, int err, uint64_t id, uint64_t seq)
+{
+    uint32_t i = 0;
+    while (i < w->oracle.op_count && !chat_is(client_id, w->oracle.ops[i]->client_id))
+        i++;
+    sim_must(i < w->oracle.op_count, "answer", "a send that nobody knows is answered");
+    struct sim_op *op = w->oracle.ops[i];
+    if (err) {
+        refuse(op, err);
+        return;
+    }
+    sim_must(!op->told || op->forgotten || (op->id == id && op->seq == seq), "stable",
+             "c%u: told %" PRIu64 ", seq %" PRIu64 ", before it was %" PRIu64 ", seq %" PRIu64, op->number,
+             id, seq, op->id, op->seq);
+    sim_must(sim_oracle_is_vague(&w->oracle, op) || (op->event_id == id && op->event_seq == seq), "answer",
+             "c%u: told %" PRIu64 ", seq %" PRIu64 ", committed is %" PRIu64 ", seq %" PRIu64, op->number, id,
+             seq, op->event_id, op->event_seq);
+    tell(w, op, id, seq);
+}
+
 void sim_device_hear(void *owner, struct sim_call *call)
 {
+    struct sim_world *w = owner;
     const struct shard_request *r = &call->request;
     struct sim_op *op = call->op;
-    (void)owner; /* whoever else hears of answers has one */
     sim_say("device %u hears of call %" PRIu64, call->device, call->number);
+    if (call->connection)
+        sim_session_listed(w, call);
     if (!op || call->altered)
         return;
     if (r->error) {
-        if (!is_final(r->error))
-            return;
-        op->open = false;
-        op->was_refused = op->was_refused || (!op->told && r->error != -PARLEY_ERR_CORRUPT);
-        settle(op);
+        refuse(op, r->error);
         return;
     }
-    if (op->told && !op->was_nothing && !op->forgotten)
-        sim_must(op->id == r->id && op->seq == r->seq, "stable",
-                 "%s c%u: told %" PRIu64 ", seq %" PRIu64 ", before it was %" PRIu64 ", seq %" PRIu64,
-                 sim_op_kind_name(op->kind), op->number, r->id, r->seq, op->id, op->seq);
-    op->told = true;
-    op->open = false;
-    op->id = r->id;
-    op->seq = r->seq;
+    tell(w, op, r->id, r->seq);
+    if (op->of && !op->forgotten)
+        tell_fate(w, op->of, r->id, r->seq);
 }

@@ -14,6 +14,10 @@ void sim_device_command(struct sim_world *w, uint32_t device);
 void sim_device_create(struct sim_world *w, uint32_t device);
 /* Asks again for something that is open, or that it knows already. */
 void sim_device_again(struct sim_world *w);
+/* It was told how the op ended, and the server must still know. */
+bool sim_device_knows(const struct sim_world *w, const struct sim_op *op);
+/* A connection's answer to a send: how the command of that client id ended. */
+void sim_device_told(struct sim_world *w, struct span client_id, int err, uint64_t id, uint64_t seq);
 void sim_device_read(struct sim_world *w, uint32_t device);
 /* All that is open and of which no copy is on its way. Answers how many are open. */
 uint32_t sim_device_ask_open(struct sim_world *w);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "src/base/logger.h"
 #include "tests/sim/sim_schedule.h"
 #include "tests/sim/sim_trace.h"
 
@@ -237,6 +238,8 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    /* The trace says more than the server's own lines. */
+    logger_configure(&(struct logger_options){STDERR_FILENO, LOGGER_ERROR, 10, clock_real()});
     result = mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (result == MAP_FAILED) {
         perror("sim: mmap");

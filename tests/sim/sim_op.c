@@ -4,6 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct sim_op_kind kinds[] = {
+    [COMMAND_CREATE] = {"create", EVENT_CREATED, true, true},
+    [COMMAND_ADD] = {"add", EVENT_ADDED, true, true},
+    [COMMAND_REMOVE] = {"remove", EVENT_REMOVED, true, true},
+    [COMMAND_ROLE] = {"role", EVENT_ROLE, true, true},
+    [COMMAND_SEND] = {"send", EVENT_MESSAGE, true, true},
+    [COMMAND_PROFILE] = {"profile", EVENT_PROFILE, true, true},
+    [COMMAND_FENCE] = {"fence", EVENT_FENCED, true, false},
+    [COMMAND_RECEIPT] = {"receipt", EVENT_RECEIPT, false, false},
+};
+
+const struct sim_op_kind *sim_op_kind(enum command_kind kind)
+{
+    return &kinds[kind];
+}
+
+const char *sim_op_kind_name(enum command_kind kind)
+{
+    return kinds[kind].name;
+}
+
 struct span sim_words(const char *text)
 {
     return (struct span){(const uint8_t *)text, strlen(text)};
@@ -50,37 +71,62 @@ static struct command_member *members_of(const struct sim_op *op, const struct s
     return members;
 }
 
+static void send_text(const struct sim_op *op, bool altered, struct sim_op_text *out)
+{
+    size_t len = op->body_len + altered;
+    out->body = malloc(len);
+    parley_assert(out->body);
+    for (size_t i = 0; i < len; i++)
+        out->body[i] = body_byte(op, i);
+    out->command.body = (struct span){out->body, len};
+    out->command.content_type = sim_words("text/plain");
+    out->command.created_at_ms = op->created_at_ms;
+}
+
+static void create_text(const struct sim_op *op, const struct sim_names *names, struct sim_op_text *out)
+{
+    out->command.members = out->members = members_of(op, names);
+    out->command.member_count = op->member_count;
+    if (op->type != CONVERSATION_DIRECT)
+        out->command.title = sim_words(out->title);
+}
+
 void sim_op_text(const struct sim_op *op, const struct sim_names *names, bool altered,
                  struct sim_op_text *out)
 {
-    const struct sim_user *actor = &names->users[op->user];
-    *out = (struct sim_op_text){.command = {.kind = op->kind,
-                                            .actor = sim_words(actor->name),
-                                            .actor_hash = actor->hash,
-                                            .client_id = sim_words(op->client_id),
-                                            .type = op->type,
-                                            .role = op->role}};
+    const struct sim_user *actor = &names->users[op->user],
+                          *target = &names->users[(op->target + altered) % names->user_count];
+    *out =
+        (struct sim_op_text){.command = {.kind = op->kind,
+                                         .actor = sim_words(actor->name),
+                                         .actor_hash = actor->hash,
+                                         .service = op->service,
+                                         .client_id = sim_words(op->of ? op->of->client_id : op->client_id),
+                                         .type = op->type,
+                                         .role = op->role}};
     struct command *c = &out->command;
     snprintf(out->title, sizeof out->title, "%s %u", altered ? "altered" : "title", op->number);
-    if (op->kind == COMMAND_CREATE) {
-        c->members = out->members = members_of(op, names);
-        c->member_count = op->member_count;
-        if (op->type != CONVERSATION_DIRECT)
-            c->title = sim_words(out->title);
-    } else if (op->kind == COMMAND_SEND) {
-        size_t len = op->body_len + altered;
-        out->body = malloc(len);
-        parley_assert(out->body);
-        for (size_t i = 0; i < len; i++)
-            out->body[i] = body_byte(op, i);
-        c->body = (struct span){out->body, len};
-        c->content_type = sim_words("text/plain");
-    } else if (op->kind == COMMAND_PROFILE) {
+    switch (op->kind) {
+    case COMMAND_CREATE:
+        create_text(op, names, out);
+        break;
+    case COMMAND_SEND:
+        send_text(op, altered, out);
+        break;
+    case COMMAND_PROFILE:
         c->display_name = sim_words(out->title);
-    } else {
-        const struct sim_user *target = &names->users[(op->target + altered) % names->user_count];
+        break;
+    case COMMAND_FENCE:
+        break;
+    case COMMAND_RECEIPT:
+        c->client_id = (struct span){0};
+        c->read_seq = op->read_seq;
+        c->delivered_seq = op->delivered_seq;
+        break;
+    default:
         c->target = sim_words(target->name);
         c->target_hash = target->hash;
+        break;
     }
 }
 
@@ -90,10 +136,4 @@ void sim_op_text_end(struct sim_op_text *text)
     free(text->members);
     text->body = NULL;
     text->members = NULL;
-}
-
-const char *sim_op_kind_name(enum command_kind kind)
-{
-    static const char *const names[] = {"?", "create", "add", "remove", "role", "send", "profile"};
-    return names[kind];
 }

@@ -9,7 +9,7 @@
 #include "src/base/hash.h"
 #include "tests/sim/sim_trace.h"
 
-enum { MEMBERS_A_PAGE = 128, PROFILES_KNOWN = 8 };
+enum { MEMBERS_A_PAGE = 128 };
 
 static void *must_alloc(void *p)
 {
@@ -29,6 +29,7 @@ void sim_oracle_clear(struct sim_oracle *o)
     for (uint32_t i = 0; i < o->conversation_count; i++) {
         free(o->conversations[i].members);
         free(o->conversations[i].messages);
+        free(o->conversations[i].changes);
     }
     for (uint32_t i = 0; i < SIM_SHARDS_MAX; i++)
         free(o->logs[i].events);
@@ -70,177 +71,25 @@ const struct sim_conversation *sim_oracle_find(const struct sim_oracle *o, const
     return NULL;
 }
 
+uint32_t sim_oracle_message_at(const struct sim_conversation *c, uint64_t id)
+{
+    uint32_t from = 0, to = c->message_count;
+    while (from < to) {
+        uint32_t middle = (from + to) / 2;
+        if (c->messages[middle].id < id)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
 uint32_t sim_oracle_user(const struct sim_oracle *o, const struct id16 *hash)
 {
     for (uint32_t i = 0; i < o->names.user_count; i++)
         if (memcmp(&o->names.users[i].hash, hash, sizeof *hash) == 0)
             return i;
     return UINT32_MAX;
-}
-
-/* -- the rules */
-
-bool sim_member_in(const struct sim_member *m)
-{
-    return m->interval_count && m->intervals[m->interval_count - 1].left == 0;
-}
-
-uint64_t sim_member_joined(const struct sim_member *m)
-{
-    return m->interval_count ? m->intervals[m->interval_count - 1].joined : 0;
-}
-
-/* 0: he is not in. */
-static unsigned role_in(const struct sim_conversation *c, uint32_t user)
-{
-    return sim_member_in(&c->members[user]) ? c->members[user].role : 0;
-}
-
-static uint32_t owners(const struct sim_oracle *o, const struct sim_conversation *c)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < o->names.user_count; i++)
-        count += role_in(c, i) == ROLE_OWNER;
-    return count;
-}
-
-static bool joins_himself(const struct sim_conversation *c, const struct sim_op *op, uint32_t target)
-{
-    return c->type == CONVERSATION_CHANNEL && op->user == target;
-}
-
-static unsigned role_given(const struct sim_conversation *c, const struct sim_op *op, uint32_t target)
-{
-    const struct sim_member *m = &c->members[target];
-    if (joins_himself(c, op, target) && m->ever && m->role == ROLE_READ_ONLY)
-        return ROLE_READ_ONLY;
-    return op->role ? op->role : ROLE_MEMBER;
-}
-
-static int judge_add(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
-                     uint32_t target, bool *again)
-{
-    unsigned actor = role_in(c, op->user), role = role_given(c, op, target);
-    if (c->type == CONVERSATION_DIRECT)
-        return -PARLEY_ERR_FORBIDDEN;
-    if (joins_himself(c, op, target)) {
-        if (role > ROLE_MEMBER)
-            return -PARLEY_ERR_FORBIDDEN;
-    } else if (actor == 0) {
-        return -PARLEY_ERR_NOT_MEMBER;
-    } else if (actor < ROLE_ADMIN || (role > ROLE_MEMBER && actor != ROLE_OWNER)) {
-        return -PARLEY_ERR_FORBIDDEN;
-    }
-    *again = role_in(c, target) != 0;
-    bool full = c->type == CONVERSATION_GROUP && c->member_count >= o->plan->group_members_max;
-    return !*again && (full || c->members[target].interval_count == MEMBER_INTERVALS_MAX) ? -PARLEY_ERR_LIMIT
-                                                                                          : 0;
-}
-
-static int judge_remove(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
-                        uint32_t target)
-{
-    unsigned actor = role_in(c, op->user), other = role_in(c, target);
-    if (c->type == CONVERSATION_DIRECT)
-        return -PARLEY_ERR_FORBIDDEN;
-    if (actor == 0)
-        return -PARLEY_ERR_NOT_MEMBER;
-    if (other == 0)
-        return -PARLEY_ERR_NOT_FOUND;
-    if (op->user == target)
-        return other == ROLE_OWNER && owners(o, c) == 1 && c->member_count > 1 ? -PARLEY_ERR_LAST_OWNER : 0;
-    return actor >= ROLE_ADMIN && actor > other ? 0 : -PARLEY_ERR_FORBIDDEN;
-}
-
-static int judge_role(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
-                      uint32_t target)
-{
-    unsigned actor = role_in(c, op->user), other = role_in(c, target);
-    if (c->type == CONVERSATION_DIRECT)
-        return -PARLEY_ERR_FORBIDDEN;
-    if (actor != ROLE_OWNER)
-        return actor ? -PARLEY_ERR_FORBIDDEN : -PARLEY_ERR_NOT_MEMBER;
-    if (other == 0)
-        return -PARLEY_ERR_NOT_FOUND;
-    return other == ROLE_OWNER && op->role != ROLE_OWNER && owners(o, c) == 1 ? -PARLEY_ERR_LAST_OWNER : 0;
-}
-
-static int judge_send(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
-                      bool altered)
-{
-    unsigned actor = role_in(c, op->user);
-    if (actor == 0)
-        return -PARLEY_ERR_NOT_MEMBER;
-    if (actor == ROLE_READ_ONLY)
-        return -PARLEY_ERR_FORBIDDEN;
-    return op->body_len + altered > o->plan->body_bytes_max ? -PARLEY_ERR_TOO_LARGE : 0;
-}
-
-static int judge_create(const struct sim_oracle *o, const struct sim_conversation *c, const struct sim_op *op,
-                        bool altered, bool *again)
-{
-    *again = c->exists;
-    if (c->exists)
-        return c->type == CONVERSATION_DIRECT || !altered ? 0 : -PARLEY_ERR_CONFLICT;
-    uint32_t users = o->names.user_count;
-    bool among_them = (op->user + users - op->first_member) % users < op->member_count;
-    bool full = op->type == CONVERSATION_GROUP && op->member_count + !among_them > o->plan->group_members_max;
-    return full ? -PARLEY_ERR_LIMIT : 0;
-}
-
-static uint64_t commands_since(const struct sim_oracle *o, const struct sim_op *op)
-{
-    return op->kind == COMMAND_PROFILE ? o->profiles[op->user].count - op->ordinal
-                                       : o->conversations[op->conversation].command_count - op->ordinal;
-}
-
-static uint64_t commands_known(const struct sim_oracle *o, const struct sim_op *op)
-{
-    return op->kind == COMMAND_PROFILE ? PROFILES_KNOWN : o->plan->dedup_entries_max;
-}
-
-bool sim_oracle_may_forget(const struct sim_oracle *o, const struct sim_op *op)
-{
-    return op->kind != COMMAND_CREATE && commands_since(o, op) >= commands_known(o, op);
-}
-
-bool sim_oracle_half_forgotten(const struct sim_oracle *o, const struct sim_op *op)
-{
-    return op->kind != COMMAND_CREATE && op->event_id && commands_since(o, op) >= commands_known(o, op) / 2;
-}
-
-int sim_oracle_judge(const struct sim_oracle *o, const struct sim_op *op, bool altered, bool *again)
-{
-    const struct sim_conversation *c = &o->conversations[op->conversation];
-    uint32_t target = (op->target + altered) % o->names.user_count;
-    *again = false;
-    if (op->kind == COMMAND_CREATE)
-        return judge_create(o, c, op, altered, again);
-    if (op->event_id && !sim_oracle_may_forget(o, op)) {
-        *again = true;
-        return altered ? -PARLEY_ERR_CONFLICT : 0;
-    }
-    if (op->kind == COMMAND_PROFILE)
-        return 0;
-    if (!c->exists)
-        return -PARLEY_ERR_NOT_FOUND;
-    switch (op->kind) {
-    case COMMAND_ADD:
-        return judge_add(o, c, op, target, again);
-    case COMMAND_REMOVE:
-        return judge_remove(o, c, op, target);
-    case COMMAND_ROLE:
-        return judge_role(o, c, op, target);
-    default:
-        return judge_send(o, c, op, altered);
-    }
-}
-
-int sim_oracle_may_read(const struct sim_conversation *c, uint32_t user)
-{
-    if (!c->exists)
-        return -PARLEY_ERR_NOT_FOUND;
-    return sim_member_in(&c->members[user]) ? 0 : -PARLEY_ERR_NOT_MEMBER;
 }
 
 /* -- events */
@@ -275,6 +124,15 @@ static void note_event(struct sim_oracle *o, uint32_t shard, const struct event 
     log->events[log->count++] = (struct sim_logged){e->id, hash_of(e)};
 }
 
+void sim_oracle_sent(struct sim_oracle *o, const struct event *e, uint64_t session)
+{
+    struct sim_conversation *c = (struct sim_conversation *)sim_oracle_find(o, &e->conversation);
+    if (e->kind == EVENT_MESSAGE)
+        c->messages[c->message_count - 1].session = session;
+    else if (c && c->change_count && c->changes[c->change_count - 1].id == e->id)
+        c->changes[c->change_count - 1].session = session;
+}
+
 void sim_oracle_same(const struct sim_oracle *o, uint32_t shard, uint64_t position, const struct event *e)
 {
     const struct sim_log_copy *log = &o->logs[shard];
@@ -304,24 +162,41 @@ static bool same_text(struct span a, struct span b)
 /* Is it what the device asked for, word by word? */
 static void check_content(const struct sim_oracle *o, const struct sim_op *op, const struct event *e)
 {
-    static const enum event_kind kinds[] = {
-        [COMMAND_CREATE] = EVENT_CREATED, [COMMAND_ADD] = EVENT_ADDED,    [COMMAND_REMOVE] = EVENT_REMOVED,
-        [COMMAND_ROLE] = EVENT_ROLE,      [COMMAND_SEND] = EVENT_MESSAGE, [COMMAND_PROFILE] = EVENT_PROFILE};
     struct sim_op_text text;
     sim_op_text(op, &o->names, false, &text);
     const struct command *c = &text.command;
-    bool same = e->kind == kinds[op->kind] && same_text(e->actor, c->actor);
-    if (op->kind == COMMAND_CREATE)
+    bool same = e->kind == sim_op_kind(op->kind)->event && same_text(e->actor, c->actor);
+    switch (op->kind) {
+    case COMMAND_CREATE:
         same = same && e->type == op->type && same_text(e->title, c->title);
-    else if (op->kind == COMMAND_SEND)
-        same = same && same_text(e->body, c->body) && same_text(e->content_type, c->content_type);
-    else if (op->kind == COMMAND_PROFILE)
+        break;
+    case COMMAND_SEND:
+        same = same && same_text(e->body, c->body) && same_text(e->content_type, c->content_type) &&
+               e->created_at_ms == op->created_at_ms;
+        break;
+    case COMMAND_PROFILE:
         same = same && same_text(e->display_name, c->display_name);
-    else
+        break;
+    case COMMAND_FENCE:
+    case COMMAND_RECEIPT:
+        break;
+    default:
         same = same && same_text(e->target, c->target);
+        break;
+    }
     sim_op_text_end(&text);
     sim_must(same, "content", "event %" PRIu64 " is not what %s c%u asked for", e->id,
              sim_op_kind_name(op->kind), op->number);
+}
+
+static void note_change(struct sim_conversation *c, uint32_t user, const struct event *e)
+{
+    if (c->change_count == c->change_max) {
+        c->change_max = c->change_max ? 2 * c->change_max : 16;
+        c->changes = must_alloc(realloc(c->changes, c->change_max * sizeof *c->changes));
+    }
+    c->changes[c->change_count++] = (struct sim_change){
+        e->id, e->kind, user, (uint8_t)e->role, e->read_seq, e->delivered_seq, c->page_count, 0};
 }
 
 static void join(struct sim_conversation *c, uint32_t user, unsigned role, uint64_t id)
@@ -354,7 +229,7 @@ static void create(const struct sim_oracle *o, struct sim_conversation *c, const
     for (uint32_t i = 0; i < e->member_count; i++) {
         struct member_view m = member_get(&r);
         uint32_t user = sim_oracle_user(o, &m.hash);
-        sim_must(!r.failed && user != UINT32_MAX && role_in(c, user) == m.role, "content",
+        sim_must(!r.failed && user != UINT32_MAX && sim_role_in(c, user) == m.role, "content",
                  "creation %" PRIu64 ": member %u is not who was asked for", e->id, i);
     }
 }
@@ -367,7 +242,7 @@ static void add_message(struct sim_conversation *c, const struct sim_op *op, con
         c->message_max = c->message_max ? 2 * c->message_max : 64;
         c->messages = must_alloc(realloc(c->messages, c->message_max * sizeof *c->messages));
     }
-    c->messages[c->message_count++] = (struct sim_message){op, e->id, e->seq, e->time_ms};
+    c->messages[c->message_count++] = (struct sim_message){op, e->id, e->seq, e->time_ms, 0};
 }
 
 static void change_member(struct sim_conversation *c, const struct sim_op *op, const struct event *e)
@@ -375,7 +250,7 @@ static void change_member(struct sim_conversation *c, const struct sim_op *op, c
     struct sim_member *m = &c->members[op->target];
     unsigned former = m->ever ? m->role : 0, role = m->role;
     if (e->kind == EVENT_ADDED)
-        role = role_given(c, op, op->target);
+        role = sim_role_given(c, op, op->target);
     else if (e->kind == EVENT_ROLE)
         role = op->role;
     sim_must(e->role == role && e->former == former, "content",
@@ -414,47 +289,130 @@ static void take_profile(struct sim_oracle *o, struct sim_op *op)
     op->ordinal = p->count++;
 }
 
+/* Somebody has asked for it, and it says more than before. */
+static void take_receipt(const struct sim_oracle *o, struct sim_conversation *c, const struct event *e)
+{
+    uint32_t user = sim_oracle_user(o, &e->target_hash), at = (uint32_t)(c - o->conversations);
+    sim_must(user != UINT32_MAX && sim_member_in(&c->members[user]), "rules",
+             "receipt %" PRIu64 " is of somebody who is not in", e->id);
+    struct sim_member *m = &c->members[user];
+    bool asked = false;
+    for (uint32_t i = 0; i < o->op_count && !asked; i++) {
+        const struct sim_op *op = o->ops[i];
+        uint64_t delivered = op->delivered_seq > op->read_seq ? op->delivered_seq : op->read_seq;
+        asked = op->kind == COMMAND_RECEIPT && op->user == user && op->conversation == at &&
+                e->read_seq == (op->read_seq > m->read_seq ? op->read_seq : m->read_seq) &&
+                e->delivered_seq == (delivered > m->delivered_seq ? delivered : m->delivered_seq);
+    }
+    bool more = e->read_seq > m->read_seq || e->delivered_seq > m->delivered_seq;
+    sim_must(asked && more && e->delivered_seq <= c->message_count, "content",
+             "receipt %" PRIu64 " of u%u: %" PRIu64 " read, %" PRIu64 " delivered, before %" PRIu64
+             " and %" PRIu64,
+             e->id, user, e->read_seq, e->delivered_seq, m->read_seq, m->delivered_seq);
+    m->read_seq = e->read_seq;
+    m->delivered_seq = e->delivered_seq;
+    note_change(c, user, e);
+    sim_say("receipt %" PRIu64 " of u%u in conversation %u: %" PRIu64 " read, %" PRIu64 " delivered", e->id,
+            user, at, e->read_seq, e->delivered_seq);
+}
+
+/* What was known of the client id is no more: whoever was told of it may be told something else. */
+static void forget_fences(const struct sim_oracle *o, const struct sim_op *send)
+{
+    for (uint32_t i = 0; i < o->op_count; i++)
+        if (o->ops[i]->of == send)
+            o->ops[i]->forgotten = true;
+}
+
+static void take_fence(const struct sim_oracle *o, struct sim_conversation *c, struct sim_op *send,
+                       const struct event *e)
+{
+    const struct sim_op *fence = NULL;
+    bool again;
+    for (uint32_t i = 0; i < o->op_count && !fence; i++)
+        if (o->ops[i]->of == send)
+            fence = o->ops[i];
+    sim_must(fence, "content", "event %" PRIu64 ": nobody has asked for a fence of c%u", e->id, send->number);
+    check_content(o, fence, e);
+    int err = sim_oracle_judge(o, fence, false, &again);
+    sim_must(!again, "once", "c%u is fenced as %" PRIu64 ", though its fate is known", send->number, e->id);
+    sim_must(!err, "rules", "c%u is fenced as %" PRIu64 ", it should have been refused: %s", send->number,
+             e->id, parley_err_code(err));
+    if (send->fence_id || send->event_id)
+        forget_fences(o, send);
+    send->fence_id = e->id;
+    send->fence_ordinal = c->command_count++;
+    sim_say("%" PRIu64 " fences c%u", e->id, send->number);
+}
+
 static void take_command(const struct sim_oracle *o, struct sim_conversation *c, struct sim_op *op,
                          const struct event *e)
 {
     op->ordinal = c->command_count++;
     op->event_seq = e->seq;
+    if (op->fence_id)
+        forget_fences(o, op);
+    if (e->kind == EVENT_MESSAGE) {
+        add_message(c, op, e);
+        return;
+    }
     if (e->kind == EVENT_CREATED)
         create(o, c, op, e);
-    else if (e->kind == EVENT_MESSAGE)
-        add_message(c, op, e);
     else
         change_member(c, op, e);
+    note_change(c, e->kind == EVENT_CREATED ? op->user : op->target, e);
+}
+
+/* It is what an op asked for, and it may be. */
+static void check_op(const struct sim_oracle *o, const struct sim_op *op, const struct event *e)
+{
+    bool again;
+    check_content(o, op, e);
+    int err = sim_oracle_judge(o, op, false, &again);
+    sim_must(!again || err, "once", "%s c%u is committed again, as %" PRIu64 " after %" PRIu64,
+             sim_op_kind_name(op->kind), op->number, e->id, op->event_id);
+    sim_must(!err, "rules", "%s c%u is committed as %" PRIu64 ", it should have been refused: %s",
+             sim_op_kind_name(op->kind), op->number, e->id, parley_err_code(err));
+    sim_must(!op->refused || sim_oracle_is_vague(o, op), "refused",
+             "%s c%u was refused, now it is there as %" PRIu64, sim_op_kind_name(op->kind), op->number,
+             e->id);
+}
+
+/* The conversation of the event; NULL when it is of none. */
+static struct sim_conversation *place_of(struct sim_oracle *o, uint32_t shard, const struct event *e)
+{
+    if (e->kind == EVENT_PROFILE)
+        return NULL;
+    struct sim_conversation *c = (struct sim_conversation *)sim_oracle_find(o, &e->conversation);
+    sim_must(c && c->shard == shard, "content", "shard %u: event %" PRIu64 " of a conversation elsewhere",
+             shard, e->id);
+    c->last_id = e->id;
+    return c;
 }
 
 void sim_oracle_feed(struct sim_oracle *o, uint32_t shard, const struct event *e, bool running)
 {
     note_event(o, shard, e, running);
-    struct sim_conversation *c = NULL;
-    if (e->kind != EVENT_PROFILE) {
-        c = (struct sim_conversation *)sim_oracle_find(o, &e->conversation);
-        sim_must(c && c->shard == shard, "content", "shard %u: event %" PRIu64 " of a conversation elsewhere",
-                 shard, e->id);
-        c->last_id = e->id;
-        bool due = c->split_due;
+    struct sim_conversation *c = place_of(o, shard, e);
+    bool due = c && c->split_due;
+    if (c)
         c->split_due = false;
-        if (e->kind == EVENT_SPLIT) {
-            split(o, c, e, due);
-            sim_say("shard %u: %" PRIu64 " split", shard, e->id);
-            return;
-        }
+    if (c && e->kind == EVENT_SPLIT) {
+        split(o, c, e, due);
+        sim_say("shard %u: %" PRIu64 " split", shard, e->id);
+        return;
+    }
+    if (c && e->kind == EVENT_RECEIPT) {
+        take_receipt(o, c, e);
+        return;
     }
     struct sim_op *op = op_of(o, e);
-    check_content(o, op, e);
-    bool again;
-    int err = sim_oracle_judge(o, op, false, &again);
-    sim_must(!again, "once", "%s c%u is committed again, as %" PRIu64 " after %" PRIu64,
-             sim_op_kind_name(op->kind), op->number, e->id, op->event_id);
-    sim_must(!err, "rules", "%s c%u is committed as %" PRIu64 ", it should have been refused: %s",
-             sim_op_kind_name(op->kind), op->number, e->id, parley_err_code(err));
-    sim_must(!op->refused, "refused", "%s c%u was refused, now it is there as %" PRIu64,
-             sim_op_kind_name(op->kind), op->number, e->id);
-    op->forgotten = op->event_id != 0;
+    if (c && e->kind == EVENT_FENCED) {
+        take_fence(o, c, op, e);
+        return;
+    }
+    check_op(o, op, e);
+    op->forgotten = op->event_id || op->fence_id;
     op->event_id = e->id;
     if (c)
         take_command(o, c, op, e);

@@ -83,5 +83,11 @@ void sim_plan_draw(uint64_t seed, struct sim_plan *p)
         p->body_bytes_max = p->segment_bytes / 2;
     p->batch_bytes = sim_below(r, 3) ? 256u << sim_below(r, 6) : 0;
     p->large_bodies = sim_below(r, 2) ? 1 : 4 + sim_below(r, 8);
+    p->reactors = 1 + sim_below(r, p->shards);
+    p->live_slots = 2u << sim_below(r, 6);
+    p->request_slots = 2u << sim_below(r, 4);
+    p->byte_weight = 1u << 2 * sim_below(r, 6);
+    p->wire_bytes = 128u << sim_below(r, 8);
+    p->services = sim_below(r, 3) == 0;
     draw_rates(r, p);
 }

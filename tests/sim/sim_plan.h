@@ -12,13 +12,19 @@
 #define SIM_FAULTS(X)                                                                                        \
     X(DROP, "drop", 600)             /* a request or an answer is lost on its way */                         \
     X(DOUBLE, "double", 800)         /* a request arrives twice */                                           \
+    X(ECHO, "echo", 500)             /* an answer arrives twice */                                           \
     X(REORDER, "reorder", 5000)      /* traffic overtakes */                                                 \
+    X(CUT, "cut", 100)               /* a device loses its connection */                                     \
+    X(SLEEP, "sleep", 60)            /* a device does not read what it is told */                            \
+    X(DEAF, "deaf", 1500)            /* a reactor does not look into its mailbox */                          \
+    X(NO_MEMORY, "no-memory", 150)   /* memory runs out while an event is told */                            \
     X(AGAIN, "again", 700)           /* a device asks again for what it knows already */                     \
     X(ALTER, "alter", 2000)          /* and then with another payload under the same id */                   \
     X(CRASH, "crash", 10)            /* power is cut: what is not synced is lost or torn */                  \
     X(RECRASH, "recrash", 1500)      /* and again during recovery */                                         \
     X(RESTART, "restart", 4)         /* a clean end and start */                                             \
     X(CLOCK, "clock", 40)            /* the wall clock is set, back or forth */                              \
+    X(MONTH, "month", 5)             /* another month begins */                                              \
     X(STALL, "stall", 15)            /* a shard does nothing for a while */                                  \
     X(IDLE, "idle", 30)              /* seconds go by */                                                     \
     X(WEATHER, "weather", 60)        /* the store's speed, cache and flushes change */                       \
@@ -49,6 +55,10 @@ struct sim_plan {
     uint32_t segment_bytes, log_bytes_max, memory_bytes_max, dirty_bytes_max, requests_max, inbox_max;
     uint32_t dedup_entries_max, group_members_max, body_bytes_max, batch_bytes;
     uint32_t large_bodies; /* of twelve */
+    uint32_t reactors, live_slots, request_slots;
+    uint32_t byte_weight,
+        wire_bytes;    /* of connections: how much what is unread counts, and what the wire takes */
+    uint32_t services; /* so many of the devices have a service's token */
 };
 
 struct sim_random {

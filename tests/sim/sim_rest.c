@@ -8,6 +8,8 @@
 #include "src/shard/rows.h"
 #include "src/shard/shard_internal.h"
 #include "tests/sim/sim_device.h"
+#include "tests/sim/sim_door.h"
+#include "tests/sim/sim_live.h"
 #include "tests/sim/sim_trace.h"
 
 enum { ROUNDS_MAX = 6000, STEP_MS = 20, ASK_EVERY = 10, DAMAGED_ROUNDS = 300, AGAIN_MAX = 40 };
@@ -43,6 +45,7 @@ static void round_of(struct sim_world *w, struct question *q)
         sim_world_crash(w);
     for (uint32_t count = w->call_count; count > 0 && sim_world_carry(w, hear, q); count--)
         ;
+    sim_session_round(w);
     sim_world_pass(w, STEP_MS);
 }
 
@@ -63,7 +66,7 @@ static bool shard_rests(const struct sim_world *w, const struct sim_shard *s)
 
 static bool rests(const struct sim_world *w)
 {
-    bool all = w->call_count == 0;
+    bool all = w->call_count == 0 && sim_door_rests(w) && sim_session_rests(w);
     for (uint32_t n = 0; n < w->plan->shards && all; n++)
         all = shard_rests(w, &w->shards[n]);
     return all;
@@ -72,6 +75,7 @@ static bool rests(const struct sim_world *w)
 bool sim_rest_come(struct sim_world *w)
 {
     struct question nobody = {.world = w};
+    bool listed = false;
     sim_say("rest");
     sim_world_calm(w);
     for (uint32_t i = 0; i < ROUNDS_MAX; i++) {
@@ -82,7 +86,12 @@ bool sim_rest_come(struct sim_world *w)
         }
         round_of(w, &nobody);
         uint32_t open = i % ASK_EVERY ? 1 : sim_device_ask_open(w);
-        if (w->up && ((open == 0 && rests(w)) || (w->damaged && i > DAMAGED_ROUNDS))) {
+        bool over = w->up && ((open == 0 && rests(w)) || (w->damaged && i > DAMAGED_ROUNDS));
+        if (over &&
+            !listed) { /* who was added by somebody who does not know yet is in no list that was asked for before */
+            listed = true;
+            sim_session_relist(w);
+        } else if (over) {
             sim_device_settle(w);
             return true;
         }
@@ -164,7 +173,8 @@ static void audit_member(const struct sim_world *w, uint32_t at, const struct me
     sim_must(user != UINT32_MAX && c->members[user].ever, "history",
              "conversation %u has a member from nowhere", at);
     const struct sim_member *is = &c->members[user];
-    bool same = m->role == is->role && m->interval_count == is->interval_count;
+    bool same = m->role == is->role && m->interval_count == is->interval_count &&
+                m->read_seq == is->read_seq && m->delivered_seq == is->delivered_seq;
     struct bytes_reader r = bytes_reader_of(m->intervals.data, m->intervals.len);
     for (uint32_t i = 0; same && i < m->interval_count; i++) {
         uint64_t joined = bytes_get_u64(&r), left = bytes_get_u64(&r);
@@ -208,6 +218,15 @@ static void audit_summary(struct sim_world *w, uint32_t at)
             s->last_message_id == last && s->created_id == c->created_id && s->type == c->type,
         "history", "conversation %u: %u members, %u pages, %" PRIu64 " messages; the log says %u, %u, %u", at,
         s->members, s->page_count, s->last_seq, c->member_count, c->page_count, c->message_count);
+}
+
+/* What is unread, as he is told who asks; sim_check_answer sees to it. */
+static void audit_unread(struct sim_world *w, uint32_t at, uint32_t user)
+{
+    struct shard_request question = about(w, at, SHARD_CONVERSATION), answer;
+    question.command.service = false;
+    if (sim_member_in(&w->oracle.conversations[at].members[user]))
+        (void)ask(w, user, at, &question, &answer);
 }
 
 static void audit_user(struct sim_world *w, uint32_t user)
@@ -254,8 +273,9 @@ static void audit_retries(struct sim_world *w)
     struct question nobody = {.world = w};
     for (uint32_t i = 0; i < AGAIN_MAX && w->oracle.op_count; i++) {
         struct sim_op *op = w->oracle.ops[sim_below(&w->random, w->oracle.op_count)];
-        if (op->told && !op->was_nothing && !op->forgotten && !sim_oracle_may_forget(&w->oracle, op))
-            sim_world_ask(w, op, i % 4 == 0 && op->type != CONVERSATION_DIRECT);
+        if (sim_device_knows(w, op))
+            sim_world_ask(w, op,
+                          i % 4 == 0 && op->type != CONVERSATION_DIRECT && sim_op_kind(op->kind)->alters);
     }
     for (uint32_t i = 0; w->call_count; i++) {
         sim_must(i < ROUNDS_MAX, "rest", "%u retries at rest are not answered", w->call_count);
@@ -277,6 +297,10 @@ void sim_rest_audit(struct sim_world *w)
     for (uint32_t i = 0; i < users; i++) {
         audit_user(w, i);
         audit_profile(w, i);
+        for (uint32_t at = 0; at < w->oracle.conversation_count; at++)
+            audit_unread(w, at, i);
     }
     audit_retries(w);
+    if (!w->damaged)
+        sim_live_audit(w);
 }

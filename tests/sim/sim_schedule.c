@@ -7,11 +7,23 @@
 #include "tests/sim/sim_check.h"
 #include "tests/sim/sim_device.h"
 #include "tests/sim/sim_rest.h"
+#include "tests/sim/sim_session.h"
 #include "tests/sim/sim_trace.h"
 
-enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60 };
+enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60, MONTHS_MAX = 10 };
+#define DAY_MS (24ull * 3600 * 1000)
 
-enum act { ACT_TURN, ACT_SYNC, ACT_CARRY, ACT_COMMAND, ACT_AGAIN, ACT_READ, ACT_PASS, ACT_COUNT };
+enum act {
+    ACT_TURN,
+    ACT_SYNC,
+    ACT_CARRY,
+    ACT_COMMAND,
+    ACT_AGAIN,
+    ACT_READ,
+    ACT_PASS,
+    ACT_SESSION,
+    ACT_COUNT
+};
 
 struct schedule {
     struct sim_world world;
@@ -38,6 +50,15 @@ static void set_clock(struct sim_world *w)
     ms = sim_below(&w->random, 2) ? ms : -ms;
     clock_manual_step_wall(&w->clock, ms);
     sim_say("the clock is set by %" PRId64 " ms", ms);
+}
+
+/* The next but some: ids never go back, so it is another one for all that comes after. */
+static void turn_month(struct sim_world *w)
+{
+    if (++w->months > MONTHS_MAX) /* dedup would forget */
+        return;
+    sim_world_pass(w, (27 + sim_below(&w->random, 5)) * DAY_MS);
+    sim_say("another month");
 }
 
 static void set_weather(struct sim_world *w)
@@ -140,6 +161,8 @@ static void faults(struct sim_world *w)
 {
     if (happens(w, SIM_CLOCK))
         set_clock(w);
+    if (happens(w, SIM_MONTH))
+        turn_month(w);
     if (happens(w, SIM_WEATHER))
         set_weather(w);
     if (happens(w, SIM_STALL)) {
@@ -209,6 +232,9 @@ static void act(struct schedule *schedule)
     case ACT_READ:
         sim_device_read(w, device);
         break;
+    case ACT_SESSION:
+        sim_session_step(w, device);
+        break;
     default:
         sim_world_pass(w, 5 + sim_below(&w->random, 300));
         break;
@@ -217,7 +243,7 @@ static void act(struct schedule *schedule)
 
 static void draw_weights(struct schedule *schedule)
 {
-    static const uint32_t usual[ACT_COUNT] = {40, 25, 40, 14, 5, 5, 8};
+    static const uint32_t usual[ACT_COUNT] = {40, 25, 40, 14, 5, 5, 8, 50};
     static const uint32_t times_four[] = {1, 2, 4, 4, 12};
     for (uint32_t i = 0; i < ACT_COUNT; i++) {
         schedule->weights[i] = usual[i] * times_four[sim_below(&schedule->world.random, 5)];

@@ -11,6 +11,8 @@
 #include "src/shard/shard_internal.h"
 #include "storage/reader_pool.h"
 #include "tests/sim/sim_check.h"
+#include "tests/sim/sim_door.h"
+#include "tests/sim/sim_live.h"
 #include "tests/sim/sim_trace.h"
 
 enum { LEASE_MS = 5000, WALL_MS_MAX = 1000, NOTICE_ROUNDS = 400 };
@@ -42,8 +44,7 @@ static void call_free(struct sim_call *call)
     free(call);
 }
 
-/* A copy is no more on its way and in no shard. */
-static void copy_ended(struct sim_op *op)
+void sim_world_copy_ended(struct sim_op *op)
 {
     if (op) {
         parley_assert(op->copies);
@@ -83,6 +84,14 @@ struct sim_call *sim_world_call(struct sim_world *w, uint32_t device, uint32_t u
     return call;
 }
 
+bool sim_world_has_call(const struct sim_world *w, uint64_t number)
+{
+    const struct sim_call *call = w->calls;
+    while (call && call->number != number)
+        call = call->next;
+    return call != NULL;
+}
+
 void sim_world_ask(struct sim_world *w, struct sim_op *op, bool altered)
 {
     struct sim_call *call = sim_world_call(w, op->device, op->user);
@@ -98,19 +107,28 @@ void sim_world_ask(struct sim_world *w, struct sim_op *op, bool altered)
             altered ? "altered " : "", sim_op_kind_name(op->kind), op->number, op->conversation, op->user);
 }
 
-static void call_done(struct shard_request *request)
+static void tell_answer(struct sim_world *w, struct sim_call *call)
 {
-    struct sim_call *call = request->owner;
-    struct sim_world *w = call->world;
-    parley_assert(call->phase == SIM_INSIDE);
-    copy_ended(call->op);
-    call->phase = w->dead || w->dying ? SIM_GONE : SIM_RETURNING;
-    if (call->phase == SIM_GONE)
-        return;
+    const struct shard_request *request = &call->request;
     sim_say("call %" PRIu64 " is answered: %s, %" PRIu64 " %" PRIu64 "%s, %u entries", call->number,
             request->error ? parley_err_code(request->error) : "ok", request->id, request->seq,
             request->duplicate ? " (again)" : "", request->error ? 0 : request->page.count);
     sim_check_answer(w, call);
+}
+
+static void call_done(struct shard_request *request)
+{
+    struct sim_call *call = request->owner;
+    struct sim_world *w = call->world;
+    bool heard = !w->dead && !w->dying;
+    parley_assert(call->phase == SIM_INSIDE);
+    if (!call->uncounted)
+        sim_world_copy_ended(call->op);
+    call->phase = heard ? SIM_RETURNING : SIM_GONE;
+    if (heard)
+        tell_answer(w, call);
+    if (call->door)
+        sim_door_answer(w, call);
 }
 
 /* -- between shards */
@@ -153,6 +171,18 @@ static void ask_ended(void *owner)
     ((struct sim_shard *)owner)->world->ended++;
 }
 
+static void on_typing(void *owner, const struct shard_typing *typing)
+{
+    struct sim_shard *s = owner;
+    sim_door_typing(s->world, s, typing);
+}
+
+static void on_large_member(void *owner, const struct id16 *user, const struct id16 *conversation)
+{
+    struct sim_shard *s = owner;
+    sim_door_large_member(s->world, s, user, conversation);
+}
+
 static void on_applied(void *owner, const struct shard_effect *effect)
 {
     struct sim_shard *s = owner;
@@ -160,6 +190,8 @@ static void on_applied(void *owner, const struct shard_effect *effect)
     sim_trace_result()->events++;
     sim_check_effect(s->world, effect);
     sim_check_outcomes(s->world);
+    sim_oracle_sent(&s->world->oracle, effect->event, effect->session);
+    sim_door_applied(s->world, s, effect);
 }
 
 static void on_fatal(void *owner, int err, const char *what)
@@ -201,6 +233,8 @@ static int open_one(struct sim_world *w, struct sim_shard *s)
         .request_count_max = p->requests_max,
         .owner = s,
         .on_applied = on_applied,
+        .on_typing = on_typing,
+        .on_large_member = on_large_member,
         .on_fatal = on_fatal};
     enter(s);
     s->report = (struct log_report){0};
@@ -221,8 +255,12 @@ static void drop_inbox(struct sim_shard *s)
             continue;
         }
         struct sim_call *call = request->owner;
-        copy_ended(call->op);
+        if (!call->uncounted)
+            sim_world_copy_ended(call->op);
         call->phase = SIM_GONE;
+        request->error = -PARLEY_ERR_CLOSING;
+        if (call->door)
+            sim_door_answer(s->world, call);
     }
     s->inbox_count = 0;
 }
@@ -241,6 +279,7 @@ static void bring_answers(struct sim_shard *s)
 static void close_all(struct sim_world *w)
 {
     w->up = false;
+    sim_door_shut(w);
     for (uint32_t n = 0; n < w->plan->shards; n++)
         if (w->shards[n].shard)
             shard_stop_deriving(w->shards[n].shard);
@@ -258,12 +297,14 @@ static void close_all(struct sim_world *w)
         enter(&w->shards[n]);
         shard_close(&w->shards[n].shard);
     }
+    sim_door_close(w);
     sweep(w);
 }
 
 void sim_world_stop(struct sim_world *w)
 {
     sim_say("stop");
+    sim_door_leave(w);
     close_all(w);
     if (w->dying)
         sim_world_crash(w);
@@ -311,7 +352,7 @@ static void take_inbox(struct sim_world *w, struct sim_shard *s, uint32_t take)
         if (request->kind != SHARD_DERIVE) {
             struct sim_call *call = request->owner;
             if (call->altered && sim_oracle_half_forgotten(&w->oracle, call->op)) {
-                copy_ended(call->op);
+                sim_world_copy_ended(call->op);
                 call->phase = SIM_GONE;
                 continue;
             }
@@ -320,6 +361,27 @@ static void take_inbox(struct sim_world *w, struct sim_shard *s, uint32_t take)
             sim_check_arrival(w, call);
         }
         shard_submit(s->shard, request);
+    }
+}
+
+void sim_world_submit(struct sim_world *w, struct sim_call *call, uint32_t shard)
+{
+    struct sim_shard *s = &w->shards[shard];
+    struct shard_request *request = &call->request;
+    if (call->here) {
+        call->phase = SIM_INSIDE;
+        request->done = call_done;
+        sim_check_arrival(w, call);
+        shard_submit(s->shard, request);
+    } else if (s->inbox_count < w->plan->inbox_max) {
+        call->phase = SIM_QUEUED;
+        s->inbox[s->inbox_count++] = request;
+    } else {
+        if (!call->uncounted)
+            sim_world_copy_ended(call->op);
+        request->error = -PARLEY_ERR_FULL;
+        call->here = true; /* at once */
+        sim_door_answer(w, call);
     }
 }
 
@@ -362,8 +424,10 @@ bool sim_world_start(struct sim_world *w)
         w->oracle.logs[n].floor = log_ceiling(s->shard->log);
     }
     w->up = whole;
-    if (whole)
+    if (whole) {
+        sim_door_open(w);
         return true;
+    }
     must_notice(w);
     refused(w, "the last block is gone, and nothing that was kept can tell");
     sim_world_crash(w);
@@ -396,6 +460,8 @@ void sim_world_init(struct sim_world *w, const struct sim_plan *plan)
     }
     struct sim_names names = {&w->key, w->users, plan->users};
     sim_oracle_init(&w->oracle, plan, &names);
+    sim_session_init(w);
+    sim_socket_set(plan->byte_weight, plan->wire_bytes);
     for (uint32_t n = 0; n < plan->shards; n++)
         init_shard(w, n);
 }
@@ -411,6 +477,8 @@ void sim_world_clear(struct sim_world *w)
         reader_pool_destroy(&w->shards[n].pool);
         sim_file_destroy(&w->shards[n].disk);
     }
+    sim_session_clear(w);
+    sim_door_clear(w);
     sim_store_forget();
     sim_oracle_clear(&w->oracle);
     free(w->users);
@@ -421,12 +489,16 @@ void sim_world_clear(struct sim_world *w)
 void sim_world_turn(struct sim_world *w, struct sim_shard *s, uint32_t take)
 {
     enter(s);
-    bring_answers(s);
+    sim_door_turn_begin(w, s);
+    if (!w->dying)
+        bring_answers(s);
     take_inbox(w, s, take);
     if (!w->dying)
         reader_pool_poll(s->pool, 0);
     if (!w->dying)
         shard_turn_end(s->shard);
+    if (!w->dying)
+        sim_door_turn_end(w, s);
     if (!w->dying)
         sim_check_shard(w, s);
     sweep(w);
@@ -458,28 +530,35 @@ static void arrive(struct sim_world *w, struct sim_call *call)
         call->phase = SIM_QUEUED;
         return;
     }
-    copy_ended(call->op);
+    sim_world_copy_ended(call->op);
+}
+
+/* Between a device and the server. */
+static bool travels(const struct sim_call *call)
+{
+    return !call->door && (call->phase == SIM_TRAVELLING || call->phase == SIM_RETURNING);
 }
 
 bool sim_world_carry(struct sim_world *w, sim_heard_fn *heard, void *owner)
 {
     uint32_t count = 0;
     for (struct sim_call *c = w->calls; c; c = c->next)
-        count += c->phase == SIM_TRAVELLING || c->phase == SIM_RETURNING;
+        count += travels(c);
     if (!count)
         return false;
     bool reorder = !w->rested && sim_chance(&w->random, w->plan->rate[SIM_REORDER]);
     uint32_t skip = reorder ? sim_below(&w->random, count) : 0;
     struct sim_call *call = w->calls;
-    while ((call->phase != SIM_TRAVELLING && call->phase != SIM_RETURNING) || skip-- > 0)
+    while (!travels(call) || skip-- > 0)
         call = call->next;
     if (call->phase == SIM_TRAVELLING) {
         arrive(w, call);
     } else {
         bool lost = !w->rested && sim_chance(&w->random, w->plan->rate[SIM_DROP]);
+        bool echoed = !w->rested && sim_chance(&w->random, w->plan->rate[SIM_ECHO]);
         if (lost)
             sim_say("the answer to call %" PRIu64 " is lost", call->number);
-        else
+        for (int i = 0; !lost && i < 1 + echoed; i++)
             heard(owner, call);
         call->phase = SIM_GONE;
     }

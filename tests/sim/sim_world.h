@@ -11,11 +11,18 @@
 #ifndef PARLEY_TESTS_SIM_WORLD_H
 #define PARLEY_TESTS_SIM_WORLD_H
 
+#include "net/jwt_verifier.h"
 #include "src/base/clock.h"
 #include "src/shard/shard.h"
 #include "tests/lib/sim_file.h"
 #include "tests/sim/sim_oracle.h"
 #include "tests/sim/sim_store.h"
+
+struct sim_reactor;
+struct sim_session;
+struct sim_typing;
+struct mailbox_grid;
+struct live_shared;
 
 enum { SIM_INBOX_MAX = 64, SIM_OUTCOMES_MAX = 8, SIM_DIR_BYTES = 16 };
 
@@ -35,11 +42,17 @@ struct sim_call {
     const struct sim_op *wanted; /* whose message is read by its client id */
     bool altered;
     struct sim_op_text text;
+    /* Of a door; `here`: its reactor is the shard's. */
+    struct shard_request *door;
+    struct sim_reactor *home;
+    bool here, uncounted;
+    uint64_t connection; /* a list that a device's connection waits for */
     /* Judged: what it may be answered, by each committed state from its arrival on. */
     int outcomes[SIM_OUTCOMES_MAX];
     uint32_t outcome_count;
     uint64_t arrival;
     uint32_t messages_then; /* reads: so many were committed */
+    uint64_t read_then;     /* summaries: he had read so far */
     uint32_t listed_then;   /* lists: a bit for each conversation that must be there */
 };
 
@@ -63,11 +76,8 @@ struct sim_shard {
     bool astray;            /* a write of its log was or will be misdirected */
     uint64_t trimmed;       /* log_start, to count */
     uint64_t ceiling;       /* that was durable */
-    /* As they were at the last turn. */
-    uint64_t blocks, end, log_bytes;
     uint64_t idle_since_ms, idle_turns;
     uint64_t marked; /* the log was idle long enough: its mark says that all is there up to this position */
-    uint64_t ticks;  /* blocks without an event since the log was last cut */
 };
 
 struct sim_world {
@@ -78,10 +88,20 @@ struct sim_world {
     struct sim_user *users;
     struct sim_oracle oracle;
     struct sim_shard shards[SIM_SHARDS_MAX];
+    /* The doors, while the process lives (sim_door.h), and who is connected to them (sim_session.h). */
+    struct mailbox_grid *grid;
+    struct live_shared *live_shared;
+    struct sim_reactor *reactors;
+    struct jwt_key token_key;
+    struct jwt_verifier *tokens;
+    struct json_reader *body_reader, *frame_reader, *inner_reader;
+    struct sim_session *sessions;
+    struct sim_typing *typings;
+    uint64_t typing_count;
     struct sim_call *calls;
     uint32_t call_count;
     uint64_t call_numbers, arrivals, asked, ended, step;
-    uint32_t queue_full;
+    uint32_t queue_full, months;
     bool up, dead; /* dead: it has crashed, nobody hears it */
     bool dying;    /* a shard was told to end the process */
     bool may_die;  /* something was done to it that may make it */
@@ -118,6 +138,11 @@ void sim_world_rouse(struct sim_world *w);
 
 /* A call that sets out; the caller fills the request's question. */
 struct sim_call *sim_world_call(struct sim_world *w, uint32_t device, uint32_t user);
+bool sim_world_has_call(const struct sim_world *w, uint64_t number);
+/* A door's call reaches the shard: within, when that is on the door's reactor. */
+void sim_world_submit(struct sim_world *w, struct sim_call *call, uint32_t shard);
+/* A copy is no more on its way, and in no shard; NULL is none. */
+void sim_world_copy_ended(struct sim_op *op);
 /* The op's command. */
 void sim_world_ask(struct sim_world *w, struct sim_op *op, bool altered);
 

@@ -302,6 +302,32 @@ static void a_new_conversation_is_in_the_next_list(void **state)
     }
 }
 
+/* A service for ann, with one other: both are in, and it is ann who reads her list next. */
+static void a_direct_one_made_by_a_service_was_not_in_its_makers_list(void **state)
+{
+    struct world *w = *state;
+    struct hasher hasher = {NULL, hash_callback};
+    sim_store_set(&rough, 3);
+    for (uint32_t c = 0; c < CONVERSATIONS; c++) {
+        const char *maker = names[c % USERS], *other = names[(c + 1 + c / USERS) % USERS];
+        struct command_member member = {.user = words(other), .hash = hash_of(other)};
+        struct command create = {.kind = COMMAND_CREATE,
+                                 .type = CONVERSATION_DIRECT,
+                                 .service = true,
+                                 .actor = words(maker),
+                                 .actor_hash = hash_of(maker),
+                                 .client_id = words("direct"),
+                                 .members = &member,
+                                 .member_count = 1};
+        bool found[CONVERSATIONS];
+        create.conversation = w->conversations[c] =
+            conversation_id_direct(&hasher, create.actor, member.user);
+        assert_int_equal(ask_until_answered(w, create, false), 0);
+        list(w, c % USERS, found);
+        assert_true(found[c]);
+    }
+}
+
 static void lists_are_what_the_owners_decided(void **state)
 {
     struct world *w = *state;
@@ -349,6 +375,38 @@ static void a_log_shorter_than_what_was_derived_is_fatal(void **state)
     shard_submit(w->shards[1], &question);
     assert_true(told);
     assert_int_equal(question.error, -PARLEY_ERR_LOST);
+}
+
+static void flip_all_blocks(struct sim_file *sim)
+{
+    const char *path;
+    for (uint32_t skip = 0; (path = sim_file_find(sim, ".seg", skip)) != NULL; skip++) {
+        uint8_t *data;
+        uint64_t len;
+        assert_true(sim_file_bytes(sim, path, &data, &len));
+        for (uint64_t at = 0; at < len; at += 4096)
+            data[at + 4095] ^= data[at] ? 1 : 0; /* the padding counts as well */
+    }
+}
+
+/* The log rots while the server runs, and a destination that is behind asks for it: it asked for ever, in silence, and its
+ * users' lists waited for it. */
+static void a_log_that_had_rotted_was_asked_for_for_ever(void **state)
+{
+    struct world *w = *state;
+    char client_id[16];
+    static bool answered; /* at the end */
+    static struct shard_request request = {.kind = SHARD_LIST, .limit = 5};
+    sim_store_set(&(struct sim_store_odds){1000, 0, 0, 1000}, 3); /* what is derived does not outlive a crash */
+    for (uint32_t c = 0; c < CONVERSATIONS; c++)
+        assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_CREATE, c, 0, client_id), false), 0);
+    crash(w);
+    flip_all_blocks(w->sim);
+    request.command.actor_hash = hash_of(names[0]);
+    submit(w, &request, &answered);
+    for (int i = 0; i < 100; i++)
+        turn(w);
+    assert_int_equal(w->fatal, -PARLEY_ERR_CORRUPT);
 }
 
 /* One shard has all the work; the others have nothing to flush but how far they have derived it. */
@@ -461,11 +519,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_SHARDS(a_new_conversation_is_in_the_next_list),
+        ON_SHARDS(a_direct_one_made_by_a_service_was_not_in_its_makers_list),
         ON_SHARDS(lists_are_what_the_owners_decided),
         ON_SHARDS(all_shards_know_what_is_large),
         ON_SHARDS(idle_shards_do_not_hold_a_busy_ones_log),
         ON_SHARDS(a_press_lasts_until_the_flush),
         ON_SHARDS(a_log_shorter_than_what_was_derived_is_fatal),
+        ON_SHARDS(a_log_that_had_rotted_was_asked_for_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

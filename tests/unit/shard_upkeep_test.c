@@ -177,6 +177,65 @@ static void a_log_that_cannot_be_trimmed(void **state)
     check_conversation(w);
 }
 
+enum { COLD = 30, LARGE_BODY_BYTES = 30000 };
+
+static void overrun_done(struct shard_request *request)
+{
+    ++*(uint32_t *)request->owner;
+    assert_true(request->error == 0 || request->error == -PARLEY_ERR_FULL);
+}
+
+/* There was room when each of them came; while their conversations are loaded, one after the other, it is used up. */
+static void requests_that_waited_for_loads_overran_the_limits(void **state)
+{
+    struct world *w = *state;
+    struct shard_request requests[COLD];
+    static uint8_t body[LARGE_BODY_BYTES];
+    struct id16 ids[COLD];
+    char creation[16];
+    uint32_t answered = 0;
+    memset(body, 'a', sizeof body);
+    for (uint32_t i = 0; i < COLD; i++) {
+        snprintf(creation, sizeof creation, "creation-%u", i);
+        assert_int_equal(create_group(w, creation, NULL), 0);
+        ids[i] = w->conversation;
+    }
+    rest(w);
+    w->options.memory_bytes_max = 0;
+    world_restart(w);
+    sim_store_set(&(struct sim_store_odds){0, 0, 1000, 20}, 7);
+    for (uint32_t i = 0; i < COLD; i++) {
+        w->conversation = ids[i];
+        struct command c = about(w, COMMAND_SEND, "ann", "large", "");
+        c.body = (struct span){body, sizeof body};
+        requests[i] = (struct shard_request){
+            .command = c, .done = overrun_done, .kind = SHARD_COMMAND, .owner = &answered};
+        shard_submit(w->shard, &requests[i]);
+    }
+    while (answered < COLD) {
+        turn(w);
+        assert_true(counters(w).dirty_bytes <= w->options.dirty_bytes_max + 2 * w->options.segment_bytes);
+    }
+    sim_store_set(&calm, 1);
+    rest(w);
+}
+
+static void what_the_log_refused_was_answered_with_an_id(void **state)
+{
+    struct world *w = *state;
+    struct shard_request request;
+    static uint8_t body[100000];
+    w->options.limits.body_bytes_max = sizeof body; /* a block of this log holds less */
+    world_restart(w);
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+    memset(body, 'a', sizeof body);
+    struct command c = about(w, COMMAND_SEND, "ann", "large", "");
+    c.body = (struct span){body, sizeof body};
+    assert_int_equal(ask_for(w, c, &request), -PARLEY_ERR_TOO_LARGE);
+    assert_int_equal(request.id, 0);
+    assert_int_equal(request.seq, 0);
+}
+
 /* Few messages, each in a block of its own, and never a pause: the log is longer than what is in it. */
 static void a_trickle_does_not_fill_the_log(void **state)
 {
@@ -305,6 +364,21 @@ static void ticks_of_an_unused_shard_are_trimmed(void **state)
     assert_int_equal(create_group(w, "creation-1", NULL), 0);
 }
 
+/* A pool that never finds the time to say what is persisted. */
+static void ticks_filled_the_log_without_end(void **state)
+{
+    struct world *w = *state;
+    sim_store_set(&(struct sim_store_odds){1000, 0, 0, 0}, 1);
+    for (int i = 0; i < 2000; i++) {
+        clock_manual_advance(&w->clock, 1000000000ull * 2);
+        turn(w);
+        assert_true(counters(w).log_bytes <= w->options.log_bytes_max + w->options.segment_bytes);
+    }
+    sim_store_set(&calm, 1);
+    rest(w);
+    assert_int_equal(create_group(w, "creation-1", NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,10 +387,13 @@ int main(void)
         ON_A_SHARD(a_clock_that_steps_back_is_told_once),
         ON_A_SHARD(a_stuck_store_is_not_filled_for_ever),
         ON_A_SHARD(a_log_that_cannot_be_trimmed),
+        ON_A_SHARD(requests_that_waited_for_loads_overran_the_limits),
+        ON_A_SHARD(what_the_log_refused_was_answered_with_an_id),
         ON_A_SHARD(a_trickle_does_not_fill_the_log),
         ON_A_SHARD(many_conversations_in_little_memory),
         ON_A_SHARD(no_memory_at_all),
         ON_A_SHARD(ticks_of_an_unused_shard_are_trimmed),
+        ON_A_SHARD(ticks_filled_the_log_without_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
