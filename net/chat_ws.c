@@ -52,8 +52,8 @@ static void tell(struct chat_session *s, const struct json_writer *w)
     chat_session_tell(s, (struct span){w->out.start, json_writer_len(w)});
 }
 
-void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
-                             int err, const struct fault *fault)
+static void tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
+                       int err, const struct fault *fault, uint32_t retry_after_ms)
 {
     uint8_t answer[ANSWER_BYTES_MAX];
     struct json_writer w = json_writer_of(answer, sizeof answer);
@@ -69,9 +69,15 @@ void chat_session_tell_error(struct chat_session *s, struct span client_id, cons
         chat_put_id16(&w, conversation);
     }
     json_key(&w, "error");
-    fault_put(&w, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
+    fault_put(&w, err, fault, retry_after_ms);
     json_close_object(&w);
     tell(s, &w);
+}
+
+void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
+                             int err, const struct fault *fault)
+{
+    tell_error(s, client_id, conversation, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
 }
 
 static void tell_ack(struct chat_session *s, const struct shard_request *shard)
@@ -247,7 +253,9 @@ static void answered(struct shard_request *shard)
     struct chat_session *s = send->session;
     bool sent = shard->kind == SHARD_COMMAND && shard->command.kind == COMMAND_SEND;
     struct fault fault = chat_fault_of_command(&shard->command, shard->error);
-    if (shard->error)
+    if (shard->error == -PARLEY_ERR_RATE)
+        tell_error(s, shard->command.client_id, NULL, shard->error, NULL, shard->retry_after_ms);
+    else if (shard->error)
         chat_session_tell_error(s, shard->command.client_id, sent ? NULL : &shard->command.conversation,
                                 shard->error, &fault);
     else if (sent)

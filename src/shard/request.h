@@ -84,8 +84,9 @@ struct shard_request {
     int error;
     bool duplicate;
     uint64_t id, seq;
-    uint32_t next_page;    /* MEMBERS: 0: that was the last */
-    struct id16 list_next; /* LARGE, when page.newer: to be the next `list_after` */
+    uint32_t retry_after_ms; /* COMMAND, with PARLEY_ERR_RATE */
+    uint32_t next_page;      /* MEMBERS: 0: that was the last */
+    struct id16 list_next;   /* LARGE, when page.newer: to be the next `list_after` */
     struct shard_page page;
     struct conversation_summary summary;
     void (*answered)(struct shard_request *request); /* exactly once, perhaps within submit */
