@@ -67,6 +67,10 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "Members of a group; more are refused with 422.")                                                      \
     X(NUMBER, limits, channel_members_max, "1000000", 2, 1000000,                                            \
       "Members of a channel; more are refused with 422.")                                                    \
+    X(FLAG, presence, enabled, "true", 0, 1,                                                                 \
+      "Tell users who of those with whom they share a conversation is there. Kept in memory only.")          \
+    X(DURATION, presence, expiry, "45s", 1000, 3600000,                                                      \
+      "After so long without a heartbeat a device is gone. Clients send one in two thirds of it.")           \
     X(DURATION, dedup, horizon, "7d", 60000, 31536000000,                                                    \
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \
     X(NUMBER, dedup, messages_max, "1000000", 1000, 1 << 24,                                                 \

@@ -70,6 +70,8 @@ struct shard_options {
     void (*on_applied)(void *owner, const struct shard_effect *effect);
     /* May not submit. May be NULL. */
     void (*on_typing)(void *owner, const struct shard_typing *typing);
+    /* Serves a SHARD_PRESENCE at once: its error. May be NULL: there is no such thing. */
+    int (*on_presence)(void *owner, struct shard_request *request);
     /* The user, of this shard, is now a member of a large conversation, of any shard. May not submit. May be NULL. */
     void (*on_large_member)(void *owner, const struct id16 *user, const struct id16 *conversation);
     /* From any thread: a turn is wanted, something is done. May be NULL. */

@@ -266,6 +266,12 @@ void shard_submit(struct shard *s, struct shard_request *request)
         derive_serve(s, request);
         return;
     }
+    if (request->kind == SHARD_PRESENCE) {
+        request->error = s->options.on_presence ? s->options.on_presence(s->options.owner, request)
+                                                : -PARLEY_ERR_NOT_FOUND;
+        request->done(request);
+        return;
+    }
     request->duplicate = false;
     request->id = request->seq = request->waits_for_position = 0;
     request->next_page = request->retry_after_ms = 0;
