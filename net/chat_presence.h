@@ -6,6 +6,7 @@
 #define PARLEY_NET_CHAT_PRESENCE_H
 
 #include "net/chat_json.h"
+#include "net/chat_message.h"
 #include "src/session/presence.h"
 
 #define CHAT_PRESENCE_MUST "online, away or offline"
