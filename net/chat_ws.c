@@ -258,11 +258,12 @@ static void answered(struct shard_request *shard)
     struct send *send = shard->owner;
     struct chat_session *s = send->session;
     bool sent = shard->kind == SHARD_COMMAND && shard->command.kind == COMMAND_SEND;
+    bool of_none = sent || shard->kind == SHARD_PRESENCE; /* no conversation says which it was */
     struct fault fault = chat_fault_of_command(&shard->command, shard->error);
     if (shard->error == -PARLEY_ERR_RATE)
         tell_error(s, shard->command.client_id, NULL, shard->error, NULL, shard->retry_after_ms);
     else if (shard->error)
-        chat_session_tell_error(s, shard->command.client_id, sent ? NULL : &shard->command.conversation,
+        chat_session_tell_error(s, shard->command.client_id, of_none ? NULL : &shard->command.conversation,
                                 shard->error, &fault);
     else if (sent)
         tell_ack(s, shard);
