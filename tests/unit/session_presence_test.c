@@ -121,6 +121,8 @@ static void he_is_what_the_most_present_device_is(void **state)
     assert_int_equal(read_one(1).state, PRESENCE_AWAY);
     assert_int_equal(beat(1, 2, PRESENCE_ONLINE), 0);
     assert_int_equal(read_one(1).state, PRESENCE_ONLINE);
+    assert_int_equal(beat(1, 3, PRESENCE_AWAY), 0); /* whichever came last */
+    assert_int_equal(read_one(1).state, PRESENCE_ONLINE);
     pass(PRESENCE_BEAT_MS);
     assert_int_equal(beat(1, 1, PRESENCE_AWAY), 0);
     pass(TTL_MS - PRESENCE_BEAT_MS); /* the second device is silent */
