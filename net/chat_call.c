@@ -155,8 +155,11 @@ void chat_call_refuse(struct chat_call *call, int err)
     int code = err < 0 ? -err : err;
     if (code >= PARLEY_ERR_IO) /* ours to know */
         code = PARLEY_ERR_INTERNAL;
+    uint32_t retry_after_ms = code == PARLEY_ERR_RATE          ? call->shard.retry_after_ms
+                              : parley_err_status(code) == 503 ? RETRY_AFTER_MS
+                                                               : 0;
     if (call->req)
-        http_reply_fault(call->req, code, &call->fault, parley_err_status(code) == 503 ? RETRY_AFTER_MS : 0);
+        http_reply_fault(call->req, code, &call->fault, retry_after_ms);
     call_end(call);
 }
 

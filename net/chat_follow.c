@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "net/chat_resume.h"
+#include "net/chat_watch.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
@@ -64,6 +65,8 @@ static void on_deliver(struct subscriber *subscriber, struct live_message *m)
             live_leave(s->door->live, subscriber);
         return;
     }
+    if (m->kind == EVENT_REMOVED)
+        chat_watch_removed(s, m);
     if (chat_resume_holds(s, m))
         return;
     if (f->judged)

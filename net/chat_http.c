@@ -25,11 +25,13 @@ static const struct route {
     {"POST", "/v1/conversations/{id}/members", chat_begin_add},
     {"PUT", "/v1/conversations/{id}/members/{user}", chat_begin_role},
     {"DELETE", "/v1/conversations/{id}/members/{user}", chat_begin_remove},
+    {"GET", "/v1/conversations/{id}/members/{user}/presence", chat_begin_presence},
     {"GET", "/v1/conversations/{id}/messages", chat_begin_messages},
     {"POST", "/v1/conversations/{id}/messages", chat_begin_send},
     {"GET", "/v1/conversations/{id}/messages/{message}", chat_begin_message},
     {"PUT", "/v1/conversations/{id}/receipt", chat_begin_receipt},
     {"POST", "/v1/conversations/{id}/typing", chat_begin_typing},
+    {"PUT", "/v1/users/me/presence", chat_begin_say_presence},
     {"PUT", "/v1/users/me/profile", chat_begin_rename},
     {"GET", "/v1/users/{user}/profile", chat_begin_profile},
 };

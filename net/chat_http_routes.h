@@ -20,6 +20,9 @@ PARLEY_MUST_USE int chat_begin_remove(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_receipt(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_typing(struct chat_call *call);
 
+PARLEY_MUST_USE int chat_begin_presence(struct chat_call *call);
+PARLEY_MUST_USE int chat_begin_say_presence(struct chat_call *call);
+
 PARLEY_MUST_USE int chat_begin_send(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_fence(struct chat_call *call);
 PARLEY_MUST_USE int chat_begin_messages(struct chat_call *call); /* history, or one by its client's id */

@@ -1,5 +1,5 @@
 /* net/chat_session.h: a WebSocket session of the chat, as its own parts see it (chat_ws.c, chat_resume.c,
- * chat_follow.c).
+ * chat_follow.c, chat_watch.c).
  *
  * Why:    an idle one is what a million users cost: its texts are allocated exactly, and what a resume needs comes and
  *         goes with it.
@@ -16,6 +16,7 @@ struct chat_resume;
 struct chat_follow;
 struct chat_question;
 struct chat_settled;
+struct chat_watches;
 
 struct chat_session {
     struct subscriber subscriber; /* first: it leads back to us */
@@ -31,7 +32,8 @@ struct chat_session {
     struct chat_follow *follows;
     struct chat_question *question; /* chat_follow.c's; NULL when nothing is asked */
     struct chat_settled *settled;
-    uint8_t texts[]; /* user, device */
+    struct chat_watches *watches; /* chat_watch.c's; NULL when nobody is watched */
+    uint8_t texts[];              /* user, device */
 };
 
 /* Sends a frame that must not be lost: a client who does not read his answers loses the connection. */

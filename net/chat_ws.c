@@ -5,7 +5,9 @@
 #include "net/bearer.h"
 #include "net/chat_follow.h"
 #include "net/chat_json.h"
+#include "net/chat_presence.h"
 #include "net/chat_resume.h"
+#include "net/chat_watch.h"
 #include "net/http_reply.h"
 #include "net/query.h"
 #include "src/base/error.h"
@@ -28,7 +30,8 @@ struct send {
 
 void chat_session_end_if_done(struct chat_session *s)
 {
-    if (!s->closed || !s->gone || s->send_count || s->resume_count || s->follow_count || s->question)
+    if (!s->closed || !s->gone || s->send_count || s->resume_count || s->follow_count || s->question ||
+        s->watches)
         return;
     s->door->chat->open_count--;
     memory_free(s->settled);
@@ -52,8 +55,8 @@ static void tell(struct chat_session *s, const struct json_writer *w)
     chat_session_tell(s, (struct span){w->out.start, json_writer_len(w)});
 }
 
-void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
-                             int err, const struct fault *fault)
+static void tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
+                       int err, const struct fault *fault, uint32_t retry_after_ms)
 {
     uint8_t answer[ANSWER_BYTES_MAX];
     struct json_writer w = json_writer_of(answer, sizeof answer);
@@ -69,9 +72,15 @@ void chat_session_tell_error(struct chat_session *s, struct span client_id, cons
         chat_put_id16(&w, conversation);
     }
     json_key(&w, "error");
-    fault_put(&w, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
+    fault_put(&w, err, fault, retry_after_ms);
     json_close_object(&w);
     tell(s, &w);
+}
+
+void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
+                             int err, const struct fault *fault)
+{
+    tell_error(s, client_id, conversation, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
 }
 
 static void tell_ack(struct chat_session *s, const struct shard_request *shard)
@@ -134,6 +143,7 @@ void chat_session_tell_live(struct chat_session *s, const struct live_message *m
 static void tell_lag(struct chat_session *s)
 {
     s->lagging = false;
+    chat_watch_close(s); /* a removal may have been lost */
     chat_session_tell(s, chat_words("{\"type\":\"lag\"}"));
 }
 
@@ -168,6 +178,8 @@ void chat_session_following(struct chat_session *s)
 static void on_deliver(struct subscriber *subscriber, struct live_message *message)
 {
     struct chat_session *s = (struct chat_session *)subscriber;
+    if (message->kind == EVENT_REMOVED)
+        chat_watch_removed(s, message);
     bool of_his = message->kind == 0 || live_message_targets(message, &subscriber->key);
     if (of_his && message->kind == EVENT_REMOVED)
         chat_follow_end(s, &message->conversation);
@@ -246,9 +258,12 @@ static void answered(struct shard_request *shard)
     struct send *send = shard->owner;
     struct chat_session *s = send->session;
     bool sent = shard->kind == SHARD_COMMAND && shard->command.kind == COMMAND_SEND;
+    bool of_none = sent || shard->kind == SHARD_PRESENCE; /* no conversation says which it was */
     struct fault fault = chat_fault_of_command(&shard->command, shard->error);
-    if (shard->error)
-        chat_session_tell_error(s, shard->command.client_id, sent ? NULL : &shard->command.conversation,
+    if (shard->error == -PARLEY_ERR_RATE)
+        tell_error(s, shard->command.client_id, NULL, shard->error, NULL, shard->retry_after_ms);
+    else if (shard->error)
+        chat_session_tell_error(s, shard->command.client_id, of_none ? NULL : &shard->command.conversation,
                                 shard->error, &fault);
     else if (sent)
         tell_ack(s, shard);
@@ -268,7 +283,9 @@ enum {
     FIELD_AS,
     FIELD_AFTER,
     FIELD_READ,
-    FIELD_DELIVERED
+    FIELD_DELIVERED,
+    FIELD_STATE,
+    FIELD_USER
 };
 
 static int bad_field(struct fault *fault, const struct json_field *field)
@@ -350,6 +367,24 @@ static int fill_typing(struct chat_session *s, struct send *send, struct bytes_w
     return 0;
 }
 
+static int fill_presence(struct chat_session *s, struct send *send, struct bytes_writer *room,
+                         const struct json_field *f, struct fault *fault)
+{
+    struct request_router *router = &s->door->chat->router;
+    struct shard_presence *p = &send->shard.presence;
+    struct command *c = &send->shard.command;
+    (void)room;
+    if (!f[FIELD_STATE].present || !chat_presence_named(f[FIELD_STATE].value.string, &p->state))
+        return bad_field(fault, &f[FIELD_STATE]);
+    struct id16 device = router->hash(router->owner, s->texts + s->user_len, s->device_len);
+    memcpy(&p->device, device.bytes, sizeof p->device);
+    p->says = true;
+    c->target = c->actor;
+    c->target_hash = c->actor_hash;
+    send->shard.kind = SHARD_PRESENCE;
+    return 0;
+}
+
 /* Texts are copied behind the command: the shard may answer when the frame is gone. */
 static int submit_command(struct chat_session *s, const struct json_field *f, size_t text_len, fill_fn *fill,
                           struct fault *fault)
@@ -367,7 +402,8 @@ static int submit_command(struct chat_session *s, const struct json_field *f, si
     send->shard.answered = answered;
     struct bytes_writer room = bytes_writer_of(send->bytes, text_len);
     int err = put_actor(s, send, &room, &f[FIELD_AS]);
-    if (!err && !chat_get_id16(f[FIELD_CONVERSATION].value.string, &send->shard.command.conversation))
+    if (!err && f[FIELD_CONVERSATION].present &&
+        !chat_get_id16(f[FIELD_CONVERSATION].value.string, &send->shard.command.conversation))
         err = -PARLEY_ERR_NOT_FOUND;
     if (!err)
         err = fill(s, send, &room, f, fault);
@@ -394,18 +430,46 @@ static int on_resume(struct chat_session *s, const struct json_field *f, struct 
     return chat_resume_begin(s, &conversation, after, as);
 }
 
+static int on_watch(struct chat_session *s, const struct json_field *f, struct fault *fault)
+{
+    struct id16 conversation;
+    if (!f[FIELD_USER].present)
+        return bad_field(fault, &f[FIELD_USER]);
+    if (!chat_get_id16(f[FIELD_CONVERSATION].value.string, &conversation))
+        return -PARLEY_ERR_NOT_FOUND;
+    if (s->leaving || !s->live)
+        return s->leaving ? -PARLEY_ERR_CLOSING : -PARLEY_ERR_FORBIDDEN;
+    return chat_watch(s, &conversation, f[FIELD_USER].value.string);
+}
+
+static int on_unwatch(struct chat_session *s, const struct json_field *f, struct fault *fault)
+{
+    if (!f[FIELD_USER].present)
+        return bad_field(fault, &f[FIELD_USER]);
+    chat_unwatch(s, f[FIELD_USER].value.string);
+    return 0;
+}
+
 static int on_command(struct chat_session *s, const struct json_field *f, size_t text_len,
                       struct fault *fault)
 {
     static const struct {
         const char *type;
-        fill_fn *fill; /* NULL: a resume */
-    } commands[] = {
-        {"send", fill_message}, {"resume", NULL}, {"typing", fill_typing}, {"receipt", fill_receipt}};
-    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(commands); i++)
-        if (chat_is(f[FIELD_TYPE].value.string, commands[i].type))
-            return commands[i].fill ? submit_command(s, f, text_len, commands[i].fill, fault)
-                                    : on_resume(s, f, fault);
+        fill_fn *fill; /* NULL: not by one command */
+        int (*begin)(struct chat_session *s, const struct json_field *f, struct fault *fault);
+        bool of_none; /* it names no conversation */
+    } commands[] = {{"send", fill_message, NULL, false},     {"resume", NULL, on_resume, false},
+                    {"typing", fill_typing, NULL, false},    {"receipt", fill_receipt, NULL, false},
+                    {"presence", fill_presence, NULL, true}, {"watch", NULL, on_watch, false},
+                    {"unwatch", NULL, on_unwatch, true}};
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(commands); i++) {
+        if (!chat_is(f[FIELD_TYPE].value.string, commands[i].type))
+            continue;
+        if (!commands[i].of_none && !f[FIELD_CONVERSATION].present)
+            return bad_field(fault, &f[FIELD_CONVERSATION]);
+        return commands[i].fill ? submit_command(s, f, text_len, commands[i].fill, fault)
+                                : commands[i].begin(s, f, fault);
+    }
     return bad_field(fault, &f[FIELD_TYPE]);
 }
 
@@ -429,10 +493,9 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
         [FIELD_TYPE] = {.name = "type",
                         .kind = JSON_FIELD_STRING,
                         .required = true,
-                        .must = "send, resume, typing or receipt"},
+                        .must = "send, resume, typing, receipt, presence, watch or unwatch"},
         [FIELD_CONVERSATION] = {.name = "conversation",
                                 .kind = JSON_FIELD_STRING,
-                                .required = true,
                                 .must = CHAT_CONVERSATION_MUST},
         [FIELD_CLIENT_ID] = CHAT_FIELD_CLIENT_ID("client_msg_id"),
         [FIELD_BODY] = CHAT_FIELD_BODY,
@@ -442,6 +505,8 @@ static void on_message(void *owner, struct ws_socket *socket, bool text, struct 
         [FIELD_AFTER] = {.name = "after", .kind = JSON_FIELD_STRING, .must = CHAT_MESSAGE_ID_MUST},
         [FIELD_READ] = CHAT_FIELD_SEQ("read"),
         [FIELD_DELIVERED] = CHAT_FIELD_SEQ("delivered"),
+        [FIELD_STATE] = {.name = "state", .kind = JSON_FIELD_STRING, .must = CHAT_PRESENCE_MUST},
+        [FIELD_USER] = CHAT_FIELD_USER("user"),
     };
     (void)socket;
     struct json_reader *reader = s->door->chat->body_reader;
@@ -478,6 +543,7 @@ static void on_closed(void *owner)
     s->socket = NULL;
     chat_resume_close(s);
     chat_follow_close(s);
+    chat_watch_close(s);
     s->closed = true;
     live_leave(s->door->live, &s->subscriber); /* `gone` may free it */
 }

@@ -24,6 +24,7 @@
     X(LENGTH_REQUIRED, "length_required", 411, "Send a Content-Length; Transfer-Encoding is not accepted.")  \
     X(TOO_LARGE, "too_large", 413, "The request or one of its fields is too large.")                         \
     X(LIMIT, "limit_reached", 422, "A limit of the conversation is reached.")                                \
+    X(RATE, "rate_limited", 429, "Too many messages in a short time: retry after the given time.")           \
     X(HEAD_TOO_LARGE, "head_too_large", 431, "The request head is too large.")                               \
     X(INTERNAL, "internal", 500, "The server failed; the request may be retried.")                           \
     X(FULL, "overloaded", 503, "The server is busy: retry after the given time.")                            \

@@ -54,6 +54,23 @@ enum { CONFIG_VALUE_BYTES = 256, CONFIG_TEXT_BYTES = 512 };
       "with an HS256 secret "                                                                                \
       "of 64 hexadecimal digits. Empty: the data folder's own secret.")                                      \
     X(BYTES, message, body_max, "64KiB", 1, 512 << 10, "The longest message.")                               \
+    X(NUMBER, limits, user_sends_per_s, "0", 0, 1000000,                                                     \
+      "New messages of one user, in the conversations of one shard; more are refused with 429. 0: no "       \
+      "limit. "                                                                                              \
+      "A service token has none.")                                                                           \
+    X(NUMBER, limits, user_sends_burst, "50", 1, 1000000, "How many of them at once, after a pause.")        \
+    X(NUMBER, limits, conversation_sends_per_s, "0", 0, 1000000,                                             \
+      "New messages in one conversation; more are refused with 429. 0: no limit. A service token has none.") \
+    X(NUMBER, limits, conversation_sends_burst, "500", 1, 1000000,                                           \
+      "How many of them at once, after a pause.")                                                            \
+    X(NUMBER, limits, group_members_max, "1000", 2, 1000000,                                                 \
+      "Members of a group; more are refused with 422.")                                                      \
+    X(NUMBER, limits, channel_members_max, "1000000", 2, 1000000,                                            \
+      "Members of a channel; more are refused with 422.")                                                    \
+    X(FLAG, presence, enabled, "true", 0, 1,                                                                 \
+      "Tell users who of those with whom they share a conversation is there. Kept in memory only.")          \
+    X(DURATION, presence, expiry, "45s", 1000, 3600000,                                                      \
+      "After so long without a heartbeat a device is gone. Clients send one in two thirds of it.")           \
     X(DURATION, dedup, horizon, "7d", 60000, 31536000000,                                                    \
       "How long a retried message returns its first result, if dedup.messages_max does not end it.")         \
     X(NUMBER, dedup, messages_max, "1000000", 1000, 1 << 24,                                                 \

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/chat_live.h"
+#include "net/chat_presence.h"
 #include "net/http_reply.h"
 #include "net/http_server.h"
 #include "src/base/error.h"
@@ -25,6 +26,7 @@
 #include "src/server/secret.h"
 #include "src/server/start_gate.h"
 #include "src/session/live.h"
+#include "src/session/presence.h"
 #include "src/shard/large_set.h"
 #include "storage/file.h"
 #include "storage/reader_pool.h"
@@ -60,7 +62,8 @@ struct worker {
     struct chat_ws chat_ws;
     struct live *live;
     char refusal[HTTP_ERROR_ANSWER_BYTES]; /* to connections beyond the caps */
-    struct wheel_timer housekeeping;
+    struct presence *presence;             /* NULL: switched off */
+    struct wheel_timer housekeeping, presence_step;
     struct drain drain;
 };
 
@@ -133,6 +136,61 @@ static void on_typing(void *owner, const struct shard_typing *typing)
     uint8_t text[CHAT_TYPING_JSON_BYTES];
     size_t len = chat_live_encode_typing(&typing->conversation, typing->user, text);
     live_tell_page(w->live, &typing->conversation, typing->page, (struct span){text, len}, typing->session);
+}
+
+static void tell_presence(void *owner, const struct id16 *hash, struct span user,
+                          const struct presence_view *view)
+{
+    struct worker *w = owner;
+    uint8_t text[CHAT_PRESENCE_JSON_BYTES];
+    size_t len = chat_presence_encode(true, user, view, text);
+    live_tell_watchers(w->live, hash, view->version, (struct span){text, len});
+}
+
+static void wait_for_presence(struct worker *w)
+{
+    if (presence_is_busy(w->presence) && !wheel_timer_pending(&w->presence_step))
+        timer_wheel_add(reactor_timers(w->reactor), &w->presence_step,
+                        reactor_now_ms(w->reactor) + PRESENCE_STEP_MS);
+}
+
+static void step_presence(struct wheel_timer *timer)
+{
+    struct worker *w = (struct worker *)((char *)timer - offsetof(struct worker, presence_step));
+    presence_step(w->presence, clock_monotonic_ms(clock_real()));
+    wait_for_presence(w);
+}
+
+static int on_presence(void *owner, struct shard_request *request)
+{
+    struct worker *w = owner;
+    struct shard_presence *asked = &request->presence;
+    const struct command *c = &request->command;
+    struct presence_time now = {clock_monotonic_ms(clock_real()), clock_wall_ms(clock_real())};
+    struct presence_view view;
+    if (!w->presence)
+        return -PARLEY_ERR_NOT_FOUND;
+    if (asked->says) {
+        int err = presence_beat(w->presence, &c->target_hash, c->target, asked->device,
+                                (enum presence_state)asked->state, now);
+        wait_for_presence(w);
+        return err;
+    }
+    presence_read(w->presence, &c->target_hash, &view);
+    *asked = (struct shard_presence){
+        .state = (uint8_t)view.state, .last_seen_ms = view.last_seen_ms, .version = view.version};
+    return 0;
+}
+
+static int open_presence(struct worker *w)
+{
+    const struct config *o = w->server->config;
+    struct presence_options options = {.ttl_ms = (uint32_t)o->presence_expiry_ms,
+                                       .users_max = PRESENCE_USERS_MAX,
+                                       .owner = w,
+                                       .tell = tell_presence};
+    wheel_timer_init(&w->presence_step, step_presence);
+    return o->presence_enabled ? presence_create(&options, &w->presence) : 0;
 }
 
 static void on_large_member(void *owner, const struct id16 *user, const struct id16 *conversation)
@@ -260,7 +318,11 @@ static int open_shard(struct worker *w, uint32_t number)
         .helper_thread = true,
         .key = server->folder.key,
         .clock = clock_real(),
-        .limits = {1000, 1000000, (uint32_t)server->config->message_body_max_bytes, TITLE_BYTES_MAX},
+        .limits = {(uint32_t)o->limits_group_members_max, (uint32_t)o->limits_channel_members_max,
+                   (uint32_t)o->message_body_max_bytes, TITLE_BYTES_MAX},
+        .user_sends = {(uint32_t)o->limits_user_sends_per_s, (uint32_t)o->limits_user_sends_burst},
+        .conversation_sends = {(uint32_t)o->limits_conversation_sends_per_s,
+                               (uint32_t)o->limits_conversation_sends_burst},
         .store_dir = store_dir,
         .shard_count = server->folder.shard_count,
         .ask = ask_shard,
@@ -280,6 +342,7 @@ static int open_shard(struct worker *w, uint32_t number)
         .wake = wake_worker,
         .on_applied = on_applied,
         .on_typing = on_typing,
+        .on_presence = on_presence,
         .on_large_member = on_large_member,
         .on_fatal = on_shard_fatal};
     uint64_t began_ms = clock_monotonic_ms(clock_real());
@@ -326,6 +389,8 @@ static int open_shards(struct worker *w)
     if (!err)
         err = open_live(w);
     if (!err)
+        err = open_presence(w);
+    if (!err)
         err = reactor_add_ring_client(w->reactor, &client);
     for (uint32_t n = 0; n < server->folder.shard_count && !err; n++)
         if (router_reactor_of(&w->router, n) == mailbox_index(w->router.mailbox))
@@ -347,6 +412,7 @@ static void close_live(struct worker *w)
 {
     chat_ws_dispose(&w->chat_ws);
     live_destroy(&w->live);
+    presence_destroy(&w->presence);
 }
 
 /* A reactor's part of what the operator allows to all, rounded up. */
@@ -510,6 +576,7 @@ static void on_stop(void *owner)
     struct mailbox_handler last = {w, on_message, on_lagging};
     publish_counters(w);
     timer_wheel_cancel(reactor_timers(w->reactor), &w->housekeeping);
+    timer_wheel_cancel(reactor_timers(w->reactor), &w->presence_step);
     (void)mailbox_drain(w->router.mailbox, &last); /* parcels that nobody waits for any more */
     close_shards(w);
     /* Connections that outlived the drain still point to these; the process ends next and takes them with it. */

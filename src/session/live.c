@@ -20,12 +20,19 @@ enum live_kind {
     LIVE_LEAVE,                  /* the same */
     LIVE_PARCEL_USERS,           /* parcel, to the directory */
     LIVE_PARCEL_SESSIONS,        /* parcel, from the directory */
-    LIVE_FOLLOWERS,              /* message, of its conversation */
+    LIVE_FOLLOWERS,              /* message, topic: to those whose key its conversation is */
     LIVE_LAG,                    /* the sender's directory did not hear of all */
     LIVE_LOST                    /* in the place of a parcel for which there was no memory */
 };
 
-enum { WORD_SUBSCRIBER = 2, WORD_TOPIC = 3, WORD_ERROR = 4, SESSION_NUMBER_SHIFT = 48, BATCH_FIRST = 64 };
+enum {
+    WORD_SUBSCRIBER = 2,
+    WORD_MESSAGE = 0,
+    WORD_TOPIC = 3,
+    WORD_ERROR = 4,
+    SESSION_NUMBER_SHIFT = 48,
+    BATCH_FIRST = 64
+};
 
 /* Recipients of one message, by reactor. */
 struct batch {
@@ -201,7 +208,8 @@ static void send_looked_up(struct live *l, struct live_message *m)
     batch_reset(&l->looked_up);
 }
 
-static void send_followers(struct live *l, const struct directory_entry *e, struct live_message *m)
+static void send_followers(struct live *l, enum live_topic topic, const struct directory_entry *e,
+                           struct live_message *m)
 {
     bool here = false;
     for (; e; e = directory_next(e)) {
@@ -209,14 +217,16 @@ static void send_followers(struct live *l, const struct directory_entry *e, stru
             here = true;
             continue;
         }
-        struct mailbox_message message = {.kind = LIVE_FOLLOWERS, .body.pointers = {live_message_take(m)}};
+        struct mailbox_message message = {.kind = LIVE_FOLLOWERS};
+        message.body.pointers[WORD_MESSAGE] = live_message_take(m);
+        message.body.words[WORD_TOPIC] = topic;
         if (mailbox_send_live(l->options.mailbox, e->reactor, &message) != 0) {
             struct live_message *reference = m;
             live_message_release(&reference);
         }
     }
     if (here)
-        deliver(l, LIVE_CONVERSATION, &m->conversation, m);
+        deliver(l, topic, &m->conversation, m);
 }
 
 /* -- publishing */
@@ -271,7 +281,7 @@ static void send_published(struct live *l, struct live_message *m, const struct 
         if (l->published.items[i].to == l->self)
             look_up(l, l->published.items[i].user, m);
     send_looked_up(l, m);
-    send_followers(l, followers, m);
+    send_followers(l, LIVE_CONVERSATION, followers, m);
 }
 
 void live_publish(struct live *l, const struct event *event, const struct page *const *pages,
@@ -315,6 +325,22 @@ void live_tell_page(struct live *l, const struct id16 *conversation, const struc
         send_published(l, m, NULL);
     live_message_release(&m);
     batch_reset(&l->published);
+}
+
+void live_tell_watchers(struct live *l, const struct id16 *user, uint64_t version, struct span text)
+{
+    const struct directory_entry *e = directory_find(&l->directories[LIVE_PRESENCE], user);
+    if (!e)
+        return;
+    struct live_message *m = live_message_passing(user, 0, text);
+    if (m) {
+        m->id = version;
+        send_followers(l, LIVE_PRESENCE, e, m);
+    } else {
+        for (uint16_t r = 0; r < l->options.reactor_count; r++)
+            lose(l, r);
+    }
+    live_message_release(&m);
 }
 
 void live_tell_large(struct live *l, const struct id16 *user, const struct id16 *conversation)
@@ -502,8 +528,8 @@ void live_mailbox_message(struct live *l, const struct mailbox_message *message)
         parcel_arrived(l, (enum live_kind)message->kind, message->body.pointers[0]);
         break;
     case LIVE_FOLLOWERS:
-        m = message->body.pointers[0];
-        deliver(l, LIVE_CONVERSATION, &m->conversation, m);
+        m = message->body.pointers[WORD_MESSAGE];
+        deliver(l, (enum live_topic)message->body.words[WORD_TOPIC], &m->conversation, m);
         live_message_release(&m);
         break;
     case LIVE_LAG:

@@ -59,6 +59,8 @@ void live_publish(struct live *live, const struct event *event, const struct pag
 /* A text for those who are in, that no log has: `kind` 0 in the message. The session's own user hears it on his others. */
 void live_tell_page(struct live *live, const struct id16 *conversation, const struct page *page,
                     struct span text, uint64_t session);
+/* Who watches the user, of this reactor's shard, gets a message with the text, and the version as its id. */
+void live_tell_watchers(struct live *live, const struct id16 *user, uint64_t version, struct span text);
 /* The user, of this reactor's shard, is now a member of a conversation that is large. */
 void live_tell_large(struct live *live, const struct id16 *user, const struct id16 *conversation);
 void live_mailbox_message(struct live *live, const struct mailbox_message *message);

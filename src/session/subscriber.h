@@ -1,7 +1,7 @@
 /* src/session/subscriber.h: somebody who is to hear at once of what concerns one key.
  *
  * Why:    live delivery must not know protocols: a protocol only encodes, decodes and flushes. A session subscribes to its
- *         user, and to each large conversation that it follows: the same thing with another key.
+ *         user, to each large conversation that it follows, to whom it watches: the same thing with another key.
  * Shape:  live_join -> joined -> deliver, lag ... -> live_leave -> gone
  *         OUT -> JOINING (asks the key's reactor) -> IN -> LEAVING (tells it) -> OUT
  * Owner:  the protocol's, which embeds it; its memory must live until `gone`.
@@ -15,6 +15,7 @@
 enum live_topic {
     LIVE_USER, /* the key is a user's hash: all that happens in his conversations, but for large ones */
     LIVE_CONVERSATION, /* the key is a conversation's id: what happens in it while it is a large one */
+    LIVE_PRESENCE,     /* the key is a user's hash: whether he is there (presence.h) */
     LIVE_TOPIC_COUNT
 };
 
@@ -26,7 +27,8 @@ struct subscriber_ops {
     void (*joined)(struct subscriber *subscriber, int err);
     /* Borrowed; live_message_take keeps it. May join and leave, itself and others; may not submit a request. */
     void (*deliver)(struct subscriber *subscriber, struct live_message *message);
-    /* Of LIVE_USER: live messages for this session were lost, all of them before whatever is delivered after. May not leave. */
+    /* Of LIVE_USER: live messages for this session were lost, all of them before whatever is delivered after. May not leave,
+     * but others may. */
     void (*lag)(struct subscriber *subscriber);
     /* Last call, perhaps within live_leave. */
     void (*gone)(struct subscriber *subscriber);

@@ -5,9 +5,9 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
-static const struct member *member_of(const struct command *c, const struct page *page)
+const struct member *reads_member(const struct id16 *user, const struct page *page)
 {
-    const struct member *member = page ? page_find(page->applied, &c->actor_hash) : NULL;
+    const struct member *member = page ? page_find(page->applied, user) : NULL;
     return member && member_active(member) ? member : NULL;
 }
 
@@ -15,12 +15,12 @@ int reads_allowed(const struct command *c, const struct conversation *conversati
 {
     if (!conversation || !conversation->applied.exists)
         return -PARLEY_ERR_NOT_FOUND;
-    return c->service || member_of(c, page) ? 0 : -PARLEY_ERR_NOT_MEMBER;
+    return c->service || reads_member(&c->actor_hash, page) ? 0 : -PARLEY_ERR_NOT_MEMBER;
 }
 
 void reads_summary(struct shard_request *request, const struct conversation *c, const struct page *page)
 {
-    const struct member *member = member_of(&request->command, page);
+    const struct member *member = reads_member(&request->command.actor_hash, page);
     struct conversation_summary *s = &request->summary;
     *s = (struct conversation_summary){.type = (enum conversation_type)c->type,
                                        .role = member ? (enum member_role)member->role : 0,

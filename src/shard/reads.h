@@ -14,6 +14,8 @@
 /* May the command's actor read? */
 PARLEY_MUST_USE int reads_allowed(const struct command *command, const struct conversation *conversation,
                                   const struct page *page);
+/* The member, when the user is one now; else NULL. */
+const struct member *reads_member(const struct id16 *user, const struct page *page);
 /* SHARD_CONVERSATION: fills request->summary. */
 void reads_summary(struct shard_request *request, const struct conversation *conversation,
                    const struct page *page);

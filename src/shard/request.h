@@ -23,7 +23,9 @@ enum shard_request_kind {
     SHARD_CONVERSATION, /* -> summary */
     SHARD_MEMBERS,      /* one page of members, number `from_page` -> page of members, next_page */
     SHARD_TYPING, /* tells the members that the actor is writing; never logged, forgotten when nobody hears it */
-    SHARD_LIST, /* the actor's conversations with an id above `list_after` -> page of list entries */
+    SHARD_ACQUAINTED, /* may the actor read, and is command.target a member? -> 0; NOT_FOUND when he is none */
+    SHARD_PRESENCE,   /* of command.target: `presence` says it, or is to be filled; in memory only */
+    SHARD_LIST,       /* the actor's conversations with an id above `list_after` -> page of list entries */
     SHARD_LARGE, /* the same, but only large ones (src/shard/large_set.h): what a session follows; `list_next` */
     SHARD_PROFILE, /* of the user command.target -> page.entries is his name; NOT_FOUND when he never set one */
     SHARD_DERIVE   /* between shards only: `derive` -> page of entries, src/shard/derive.h */
@@ -71,6 +73,13 @@ struct derive_question {
     bool press; /* answer: what the destination has not persisted keeps the source's log long */
 };
 
+/* src/session/presence.h has the states; the shard looks at none of it. */
+struct shard_presence {
+    bool says; /* `device` of the target is in this state; else the rest is asked for */
+    uint8_t state;
+    uint64_t device, last_seen_ms, version;
+};
+
 struct shard_request {
     enum shard_request_kind kind;
     struct command command;
@@ -79,13 +88,15 @@ struct shard_request {
     uint32_t limit;         /* LIST: 1..LIST_LIMIT_MAX */
     struct id16 list_after; /* LIST, LARGE; zeroes: from the first */
     struct derive_question derive;
+    struct shard_presence presence;
     uint64_t session; /* COMMAND: it gets an answer and therefore no live event of its own; 0: none */
     /* Out: 0 with the results of the kind, or why it is refused. */
     int error;
     bool duplicate;
     uint64_t id, seq;
-    uint32_t next_page;    /* MEMBERS: 0: that was the last */
-    struct id16 list_next; /* LARGE, when page.newer: to be the next `list_after` */
+    uint32_t retry_after_ms; /* COMMAND, with PARLEY_ERR_RATE */
+    uint32_t next_page;      /* MEMBERS: 0: that was the last */
+    struct id16 list_next;   /* LARGE, when page.newer: to be the next `list_after` */
     struct shard_page page;
     struct conversation_summary summary;
     void (*answered)(struct shard_request *request); /* exactly once, perhaps within submit */
@@ -106,7 +117,8 @@ static inline const struct id16 *shard_request_key(const struct shard_request *r
     if (r->kind == SHARD_LIST || r->kind == SHARD_LARGE ||
         (r->kind == SHARD_COMMAND && r->command.kind == COMMAND_PROFILE))
         return &r->command.actor_hash;
-    return r->kind == SHARD_PROFILE ? &r->command.target_hash : &r->command.conversation;
+    return r->kind == SHARD_PROFILE || r->kind == SHARD_PRESENCE ? &r->command.target_hash
+                                                                 : &r->command.conversation;
 }
 
 /* How a door reaches the shards; one for each reactor. */

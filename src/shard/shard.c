@@ -160,6 +160,8 @@ static int replay(struct shard *s, struct log_report *report)
 
 static void free_shard(struct shard *s)
 {
+    rate_table_dispose(&s->user_sends);
+    rate_table_dispose(&s->conversation_sends);
     memory_free(s->pending.bytes);
     memory_free(s->record);
     memory_free(s);
@@ -174,7 +176,11 @@ int shard_open(const struct shard_options *options, struct log_report *report, s
     s->waiting_tail = &s->waiting;
     objects_init(&s->objects, &options->dedup);
     s->record = memory_alloc(LOG_RECORD_BYTES_MAX);
-    int err = s->record ? open_log(s, report) : -PARLEY_ERR_NOMEM;
+    int err = s->record ? rate_table_init(&s->user_sends, options->user_sends) : -PARLEY_ERR_NOMEM;
+    if (!err)
+        err = rate_table_init(&s->conversation_sends, options->conversation_sends);
+    if (!err)
+        err = open_log(s, report);
     if (err)
         goto free;
     err = open_store(s, report);

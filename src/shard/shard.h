@@ -5,7 +5,7 @@
  *         -> durable -> apply -> on_applied -> done; behind it write-back to the store, trimming and eviction.
  *         shard_open replays the log, from the store's redo on, through the same apply.
  * Limits: request_count_max requests; dirty_bytes_max, log_bytes_max and the store's pressure refuse commands with FULL, a
- *         full disk with DISK_FULL; reads go on. memory_bytes_max is what eviction aims at.
+ *         full disk with DISK_FULL; reads go on. New messages above a rate are refused with RATE, a retry never. memory_bytes_max is what eviction aims at.
  * Thread: the shard's reactor.
  * Errors: 0 or a negative enum parley_err; a request's are in the request.
  */
@@ -14,6 +14,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/hash.h"
+#include "src/shard/rate_table.h"
 #include "src/shard/request.h"
 #include "storage/log.h"
 
@@ -51,6 +52,8 @@ struct shard_options {
     struct reader_pool *pool;                                                /* outlives the shard */
     uint32_t reactor;                                                        /* its number in the pool */
     struct machine_limits limits;
+    /* Of new messages, in this shard: of one user in its conversations, and in one conversation. A service has none. */
+    struct rate user_sends, conversation_sends;
     struct dedup_options dedup;
     uint32_t shard_count; /* of the data folder; 0: no derivation */
     /* Brings a SHARD_DERIVE to its source, and `answered` back here; false when the process is ending. */
@@ -67,6 +70,8 @@ struct shard_options {
     void (*on_applied)(void *owner, const struct shard_effect *effect);
     /* May not submit. May be NULL. */
     void (*on_typing)(void *owner, const struct shard_typing *typing);
+    /* Serves a SHARD_PRESENCE at once: its error. May be NULL: there is no such thing. */
+    int (*on_presence)(void *owner, struct shard_request *request);
     /* The user, of this shard, is now a member of a large conversation, of any shard. May not submit. May be NULL. */
     void (*on_large_member)(void *owner, const struct id16 *user, const struct id16 *conversation);
     /* From any thread: a turn is wanted, something is done. May be NULL. */

@@ -50,8 +50,9 @@ struct shard {
     uint32_t queued_count;  /* at their objects */
     uint32_t job_count;     /* in the reader pool */
     uint32_t reading_count; /* of them, of requests */
-    uint8_t *record;        /* where a record is encoded */
-    uint64_t log_written;   /* bytes of records applied since the start */
+    struct rate_table user_sends, conversation_sends;
+    uint8_t *record;      /* where a record is encoded */
+    uint64_t log_written; /* bytes of records applied since the start */
     uint64_t applied_ms, persisted_redo;
     uint64_t wall_ms;     /* the last reading of the wall clock */
     uint64_t expected_ms; /* when the store was last told which month is coming */

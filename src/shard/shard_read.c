@@ -261,6 +261,16 @@ static int serve_typing(struct shard *s, struct object *anchor, const struct sha
     return 0;
 }
 
+static int serve_acquainted(struct shard *s, const struct shard_request *request,
+                            const struct conversation *c)
+{
+    const struct command *command = &request->command;
+    const struct page *page;
+    int err = need_page(s, &command->conversation, page_number(&command->target_hash, c->applied.page_count),
+                        &page);
+    return err || reads_member(&command->target_hash, page) ? err : -PARLEY_ERR_NOT_FOUND;
+}
+
 int shard_serve_read(struct shard *s, struct object *anchor, struct shard_request *request)
 {
     if (request->kind == SHARD_PROFILE)
@@ -286,6 +296,8 @@ int shard_serve_read(struct shard *s, struct object *anchor, struct shard_reques
         return 0;
     case SHARD_TYPING:
         return serve_typing(s, anchor, request, page);
+    case SHARD_ACQUAINTED:
+        return serve_acquainted(s, request, c);
     case SHARD_MEMBERS:
         if (request->from_page >= c->applied.page_count)
             return -PARLEY_ERR_NOT_FOUND;

@@ -125,6 +125,29 @@ static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, s
     return 0;
 }
 
+/* Of what was decided, so a retry and a refused one cost nothing, and the rate is the last that is judged. */
+static int commit_at_rate(struct shard *s, struct desk *desk, struct verdict *verdict,
+                          struct shard_request *request)
+{
+    const struct command *c = &request->command;
+    bool limited =
+        (s->user_sends.buckets || s->conversation_sends.buckets) && c->kind == COMMAND_SEND && !c->service;
+    if (!limited)
+        return commit(s, desk, verdict, request);
+    uint64_t now_ms = clock_monotonic_ms(s->options.clock);
+    uint32_t user_ms = rate_table_wait(&s->user_sends, &c->actor_hash, now_ms);
+    uint32_t conversation_ms = rate_table_wait(&s->conversation_sends, &c->conversation, now_ms);
+    request->retry_after_ms = user_ms > conversation_ms ? user_ms : conversation_ms;
+    if (request->retry_after_ms)
+        return -PARLEY_ERR_RATE;
+    int err = commit(s, desk, verdict, request);
+    if (err)
+        return err;
+    rate_table_take(&s->user_sends, &c->actor_hash, now_ms);
+    rate_table_take(&s->conversation_sends, &c->conversation, now_ms);
+    return 0;
+}
+
 static void desk_clear(struct shard *s, struct desk *desk, const struct object *anchor)
 {
     for (uint32_t i = 0; i < desk->node_count; i++)
@@ -141,7 +164,7 @@ static int serve_command(struct shard *s, struct object *anchor, struct shard_re
     if (err == -PARLEY_ERR_AGAIN)
         return err;
     if (!err && verdict.kind == VERDICT_EVENTS) {
-        err = commit(s, &desk, &verdict, request);
+        err = commit_at_rate(s, &desk, &verdict, request);
         if (!err) {
             request->id = verdict.events[0].id;
             request->seq = verdict.events[0].seq;
@@ -248,9 +271,15 @@ void shard_submit(struct shard *s, struct shard_request *request)
         derive_serve(s, request);
         return;
     }
+    if (request->kind == SHARD_PRESENCE) {
+        request->error = s->options.on_presence ? s->options.on_presence(s->options.owner, request)
+                                                : -PARLEY_ERR_NOT_FOUND;
+        request->done(request);
+        return;
+    }
     request->duplicate = false;
     request->id = request->seq = request->waits_for_position = 0;
-    request->next_page = 0;
+    request->next_page = request->retry_after_ms = 0;
     request->page = (struct shard_page){0};
     request->reading = NULL;
     request->error = check_room(s, request);

@@ -135,6 +135,8 @@ GOOD = {
     ("GET", "/v1/conversations/{id}/messages/{message}"): [({}, None)],
     ("PUT", "/v1/conversations/{id}/receipt"): [({}, {"read": 1}), ({}, {"read": 1}), ({}, {"delivered": 1})],
     ("POST", "/v1/conversations/{id}/typing"): [({}, None)],
+    ("GET", "/v1/conversations/{id}/members/{user}/presence"): [({}, None)],
+    ("PUT", "/v1/users/me/presence"): [({}, {"state": "away"})],
     ("PUT", "/v1/users/me/profile"): [({}, {"client_id": "o7", "display_name": "Ann"})],
     ("GET", "/v1/users/{user}/profile"): [({}, None)],
 }
@@ -169,7 +171,7 @@ def test_every_refusal_is_one_that_is_described(server, world, method, path):
     if path != "/v1/ws":
         assert asks[0].status_code == 401 and asks[1].status_code == 403
     body = {"client_id": "r", "client_msg_id": "r", "body": "x", "user": "x", "role": "member", "type": "group",
-            "display_name": "x"} if method in ("PUT", "POST") else None
+            "display_name": "x", "state": "online"} if method in ("PUT", "POST") else None
     for target in (where, nowhere):
         asks.append(eve.call(method, target, params={"client_id": "r"}, json=body))
     asks.append(eve.call(method, where, data=b'{"x":"\xff"}'))

@@ -61,7 +61,7 @@ static int begin(struct pool *p, struct lane *lane)
 
 static int answered(struct pool *p, struct lane *lane, const struct http_answer *answer)
 {
-    if (answer->status >= 500) {
+    if (answer->status >= 400) {
         struct refusal refusal;
         refusal_read(&refusal, answer->status, answer->body);
         if (refusal_passes(&refusal))

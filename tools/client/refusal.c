@@ -33,5 +33,5 @@ bool refusal_passes(const struct refusal *refusal)
 {
     return refusal->status == 502 || refusal->status == 503 || refusal->status == 504 ||
            refusal_is(refusal, "overloaded") || refusal_is(refusal, "closing") ||
-           refusal_is(refusal, "internal");
+           refusal_is(refusal, "internal") || refusal_is(refusal, "rate_limited");
 }

@@ -179,7 +179,7 @@ static int ask_patiently(struct session *s, const char *method, const char *path
         struct refusal refusal = {0};
         uint64_t wait;
         int err = http_call(&s->http, method, path, body, answer);
-        if (!err && answer->status >= 500)
+        if (!err && answer->status >= 400)
             refusal_read(&refusal, answer->status, answer->body);
         if (!(err == -PARLEY_ERR_IO || (!err && refusal_passes(&refusal))))
             return err;
