@@ -148,7 +148,8 @@ static void on_error(struct sim_session *s, uint32_t at, const struct sim_said *
         sim_device_told(w, said->client_id, said->err, 0, 0);
         return;
     }
-    if (at == UINT32_MAX || !s->follow[at].resuming)
+    if (at ==
+        UINT32_MAX) /* else of a resume, perhaps of one that it has asked for twice: what came meanwhile was held back */
         return;
     s->follow[at].resuming = false;
     out_of_step(s, at);
