@@ -397,7 +397,8 @@ static void a_log_that_had_rotted_was_asked_for_for_ever(void **state)
     char client_id[16];
     static bool answered; /* at the end */
     static struct shard_request request = {.kind = SHARD_LIST, .limit = 5};
-    sim_store_set(&(struct sim_store_odds){1000, 0, 0, 1000}, 3); /* what is derived does not outlive a crash */
+    sim_store_set(&(struct sim_store_odds){1000, 0, 0, 1000},
+                  3); /* what is derived does not outlive a crash */
     for (uint32_t c = 0; c < CONVERSATIONS; c++)
         assert_int_equal(ask_until_answered(w, command_of(w, COMMAND_CREATE, c, 0, client_id), false), 0);
     crash(w);
