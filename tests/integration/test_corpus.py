@@ -1,7 +1,7 @@
 """The main job: a log of chat comes in through the public interface as the people who wrote it, and reads back the same.
 
-The log is made by look_alike.py. CORPUS=FILE.jsonl.gz takes the first conversations of a real one instead (a line:
-`conversation`, `time`, `sender`, `text`), CORPUS_MESSAGES (6000) at least that many."""
+The log is the first conversations of a real one, CORPUS=FILE.jsonl.gz or the one that lies beside the project (a line:
+`conversation`, `time`, `sender`, `text`), CORPUS_MESSAGES (6000) at least that many; without any, look_alike.py makes one."""
 import gzip
 import itertools
 import json
@@ -18,6 +18,7 @@ from test_cli import by_conversation, parley, write
 
 CORES = ("--server-reactors", "2", "--server-shards", "5", "--server-pin-cores", "false")
 PAGE = 137
+BESIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, "shared", "corpus", "ubuntu-irc.jsonl.gz")
 
 
 def whole_conversations(path, messages):
@@ -33,7 +34,7 @@ def whole_conversations(path, messages):
 
 @pytest.fixture(scope="module")
 def lines():
-    real = os.environ.get("CORPUS")
+    real = os.environ.get("CORPUS") or (BESIDE if os.path.exists(BESIDE) else None)
     made = list(whole_conversations(real, int(os.environ.get("CORPUS_MESSAGES", 6000))) if real else look_alike.lines())
     assert len(made) >= 5000 and len(by_conversation(made)) > 2
     return made
