@@ -142,6 +142,7 @@ static void on_drained(void *owner)
     struct chat_session *s = owner;
     if (s->lagging)
         tell_lag(s);
+    chat_follow_go_on(s);
     chat_resume_go_on(s);
 }
 
@@ -194,7 +195,9 @@ void chat_session_lag(struct chat_session *s)
 
 static void on_lag(struct subscriber *subscriber)
 {
-    chat_session_lag((struct chat_session *)subscriber);
+    struct chat_session *s = (struct chat_session *)subscriber;
+    chat_follow_doubt(s);
+    chat_session_lag(s);
 }
 
 static void on_gone(struct subscriber *subscriber)
