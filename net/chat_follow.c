@@ -1,6 +1,7 @@
 /* Invariants:
  * 1. A follow is told to the client only while `judged`: after it has joined, the owner has said that he is a member. From
- *    then on a removal comes in order, by itself or as the user's own event, and ends it.
+ *    then on a removal comes in order, by itself or as the user's own event, and ends it; or it is lost, as others are, and
+ *    with the lag the judgement ends.
  * 2. The question belongs to the shard while `under_way`: only its answer goes on.
  */
 #include "net/chat_follow.h"
@@ -17,7 +18,8 @@ struct chat_follow {
     struct chat_session *session;
     struct chat_follow *next;
     bool joined, judged, resume_waits;
-    bool missed; /* something that was not sent */
+    bool doubted; /* since it was asked about, messages were lost: the answer may be from before his removal */
+    bool missed;  /* something that was not sent */
 };
 
 /* What a session asks shards: which conversations are large, then of each followed one whether he is a member. */
@@ -91,7 +93,10 @@ static void on_gone(struct subscriber *subscriber)
         }
     s->follow_count--;
     memory_free(f);
-    chat_session_end_if_done(s);
+    if (s->socket && !s->ready) /* he was removed while he connected: hello waits for one less */
+        go(s);
+    else
+        chat_session_end_if_done(s);
 }
 
 static struct chat_follow *begin(struct chat_session *s, const struct id16 *conversation)
@@ -150,10 +155,11 @@ static void take_judgement(struct chat_question *q)
     int err = q->shard.error;
     bool no_member =
         err == -PARLEY_ERR_NOT_FOUND || err == -PARLEY_ERR_NOT_MEMBER || (!err && !q->shard.summary.role);
-    if (!f || f->judged)
+    if (!f || f->judged || f->doubted)
         return;
     f->judged = !err && !no_member;
     bool lag = f->judged ? f->missed : !no_member; /* perhaps he is one: when he resumes, it is tried again */
+    f->missed = false;
     if (!f->judged)
         live_leave(s->door->live, &f->subscriber);
     if (lag)
@@ -201,6 +207,7 @@ static bool step(struct chat_session *s)
     for (struct chat_follow *f = s->follows; f; f = f->next) {
         if (f->joined && !f->judged && !f->subscriber.left) {
             q->shard.command.conversation = f->subscriber.key;
+            f->doubted = false;
             submit(q, SHARD_CONVERSATION);
             return true;
         }
@@ -284,6 +291,22 @@ int chat_follow_for_resume(struct chat_session *s, const struct id16 *conversati
     if (is_new)
         live_join(s->door->live, LIVE_CONVERSATION, &f->subscriber);
     return -PARLEY_ERR_AGAIN;
+}
+
+void chat_follow_doubt(struct chat_session *s)
+{
+    for (struct chat_follow *f = s->follows; f; f = f->next) {
+        f->judged = false;
+        f->doubted = true;
+    }
+    if (s->follows && s->socket)
+        ws_socket_await_drain(s->socket);
+}
+
+void chat_follow_go_on(struct chat_session *s)
+{
+    if (s->follows)
+        go(s);
 }
 
 void chat_follow_allowed(struct chat_session *s, const struct id16 *conversation)

@@ -152,6 +152,7 @@ static void on_drained(void *owner)
     struct chat_session *s = owner;
     if (s->lagging)
         tell_lag(s);
+    chat_follow_go_on(s);
     chat_resume_go_on(s);
 }
 
@@ -206,7 +207,9 @@ void chat_session_lag(struct chat_session *s)
 
 static void on_lag(struct subscriber *subscriber)
 {
-    chat_session_lag((struct chat_session *)subscriber);
+    struct chat_session *s = (struct chat_session *)subscriber;
+    chat_follow_doubt(s);
+    chat_session_lag(s);
 }
 
 static void on_gone(struct subscriber *subscriber)

@@ -33,6 +33,8 @@ static bool plan_creation(struct sim_world *w, struct sim_op *op)
     op->type = kind == 0 ? CONVERSATION_DIRECT : kind == 1 ? CONVERSATION_CHANNEL : CONVERSATION_GROUP;
     op->first_member = (op->user + 1 + sim_below(r, users - 1)) % users;
     op->member_count = sim_below(r, users < 8 ? users : 8);
+    if (w->plan->crowd && !w->oracle.conversation_count)
+        op->type = CONVERSATION_CHANNEL;
     if (op->type == CONVERSATION_CHANNEL && users > 150)
         op->member_count = 118 + sim_below(r, 20); /* about to be split */
     if (op->type == CONVERSATION_DIRECT)
@@ -166,6 +168,18 @@ static void command(struct sim_world *w, uint32_t device, bool create)
 void sim_device_create(struct sim_world *w, uint32_t device)
 {
     command(w, device, true);
+}
+
+void sim_device_crowd(struct sim_world *w, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_op *op = sim_oracle_op(&w->oracle);
+        op->kind = COMMAND_ADD;
+        op->service = true;
+        op->target = first + i;
+        op->open = true;
+        sim_world_ask(w, op, false);
+    }
 }
 
 void sim_device_command(struct sim_world *w, uint32_t device)

@@ -12,6 +12,8 @@
 void sim_device_command(struct sim_world *w, uint32_t device);
 /* A conversation is created, if there is room for one more. */
 void sim_device_create(struct sim_world *w, uint32_t device);
+/* A service adds so many users to the first conversation, which is a channel; from that user on. */
+void sim_device_crowd(struct sim_world *w, uint32_t first, uint32_t count);
 /* Asks again for something that is open, or that it knows already. */
 void sim_device_again(struct sim_world *w);
 /* It was told how the op ended, and the server must still know. */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { STEPS = 6000, FORGET_NEVER = 100000 };
+enum { STEPS = 6000, FORGET_NEVER = 100000, ONE_CROWD_IN = 1 };
 
 static const struct {
     const char *name;
@@ -60,6 +60,20 @@ static void draw_rates(struct sim_random *r, struct sim_plan *p)
     }
 }
 
+/* So many members that sessions follow the conversation, or begin to when some more come (MACHINE_LARGE_PAGES,
+ * MACHINE_FANOUT_PAGES_MAX); with room enough for them to come at once. */
+static void draw_crowd(struct sim_random *r, struct sim_plan *p)
+{
+    p->crowd = sim_below(r, 3) ? 1010 + sim_below(r, 30) : 490 + sim_below(r, 30);
+    p->users = p->crowd + 100;
+    p->conversations = 2 + sim_below(r, 2);
+    p->requests_max = 64;
+    p->inbox_max = 32;
+    p->segment_bytes = 64 << 10;
+    p->log_bytes_max = p->segment_bytes * 16;
+    p->dirty_bytes_max = p->memory_bytes_max = 256 << 10;
+}
+
 void sim_plan_draw(uint64_t seed, struct sim_plan *p)
 {
     struct sim_random random = {seed * 2 + 1}, *r = &random;
@@ -89,5 +103,7 @@ void sim_plan_draw(uint64_t seed, struct sim_plan *p)
     p->byte_weight = 1u << 2 * sim_below(r, 6);
     p->wire_bytes = 128u << sim_below(r, 8);
     p->services = sim_below(r, 3) == 0;
+    if (sim_below(r, ONE_CROWD_IN) == 0)
+        draw_crowd(r, p);
     draw_rates(r, p);
 }

@@ -45,7 +45,7 @@ enum sim_fault {
         SIM_FAULT_COUNT
 };
 
-enum { SIM_SHARDS_MAX = 6, SIM_USERS_MAX = 320, SIM_DEVICES_MAX = 16, SIM_CONVERSATIONS_MAX = 24 };
+enum { SIM_SHARDS_MAX = 6, SIM_USERS_MAX = 1280, SIM_DEVICES_MAX = 16, SIM_CONVERSATIONS_MAX = 24 };
 
 struct sim_plan {
     uint64_t seed;
@@ -57,7 +57,8 @@ struct sim_plan {
     uint32_t large_bodies; /* of twelve */
     uint32_t reactors, live_slots, request_slots;
     uint32_t byte_weight,
-        wire_bytes;    /* of connections: how much what is unread counts, and what the wire takes */
+        wire_bytes; /* of connections: how much what is unread counts, and what the wire takes */
+    uint32_t crowd; /* members of the first conversation, a channel, before anything else happens; 0: none */
     uint32_t services; /* so many of the devices have a service's token */
 };
 

@@ -10,7 +10,7 @@
 #include "tests/sim/sim_session.h"
 #include "tests/sim/sim_trace.h"
 
-enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60, MONTHS_MAX = 10 };
+enum { SECTOR_BYTES = 4096, STALL_STEPS = 200, DAY_MINUTES = 24 * 60, MONTHS_MAX = 10, CROWD_AT_ONCE = 48 };
 #define DAY_MS (24ull * 3600 * 1000)
 
 enum act {
@@ -251,12 +251,22 @@ static void draw_weights(struct schedule *schedule)
     }
 }
 
+/* It comes before the first fault. */
+static void gather(struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->plan->crowd; i += CROWD_AT_ONCE) {
+        sim_device_crowd(w, i, CROWD_AT_ONCE);
+        sim_must(sim_rest_come(w), "rest", "a crowd does not come");
+    }
+}
+
 /* Conversations to begin with: a run of its first refusals shows little. */
 static void prepare(struct sim_world *w)
 {
     for (uint32_t i = 0; i < w->plan->conversations / 2; i++)
         sim_device_create(w, i % w->plan->devices);
     sim_must(sim_rest_come(w), "rest", "the first commands are not answered");
+    gather(w);
     sim_world_rouse(w);
 }
 

@@ -220,7 +220,7 @@ static int open_one(struct sim_world *w, struct sim_shard *s)
         .clock = &w->clock.source,
         .store_dir = s->store_dir,
         .pool = s->pool,
-        .limits = {p->group_members_max, 1000, p->body_bytes_max, TITLE_BYTES_MAX},
+        .limits = {p->group_members_max, 100000, p->body_bytes_max, TITLE_BYTES_MAX},
         .dedup = {400 * DAY_MS, p->dedup_entries_max},
         .shard_count = p->shards,
         .ask = ask,
