@@ -18,8 +18,9 @@ struct chat_follow {
     struct chat_session *session;
     struct chat_follow *next;
     bool joined, judged, resume_waits;
-    bool doubted; /* since it was asked about, messages were lost: the answer may be from before his removal */
-    bool missed;  /* something that was not sent */
+    bool
+        doubted; /* since it was asked about, messages were lost: the answer may be from before his removal */
+    bool missed; /* something that was not sent */
 };
 
 /* What a session asks shards: which conversations are large, then of each followed one whether he is a member. */
