@@ -5,9 +5,9 @@ static const char *const names[] = {
 
 bool chat_presence_named(struct span name, uint8_t *state)
 {
-    for (uint8_t i = 0; i < PARLEY_ARRAY_COUNT(names); i++)
+    for (size_t i = 0; i < PARLEY_ARRAY_COUNT(names); i++)
         if (chat_is(name, names[i])) {
-            *state = i;
+            *state = (uint8_t)i;
             return true;
         }
     return false;

@@ -166,10 +166,10 @@ static void on_gone(struct subscriber *subscriber)
 
 /* -- what others ask for */
 
-static uint32_t count_watched(const struct chat_session *s)
+static uint32_t count_watched(const struct chat_watches *all)
 {
     uint32_t count = 0;
-    for (const struct chat_watch *w = s->watches->list; w; w = w->next)
+    for (const struct chat_watch *w = all->list; w; w = w->next)
         count += !w->subscriber.left;
     return count;
 }
@@ -178,10 +178,12 @@ int chat_watch(struct chat_session *s, const struct id16 *conversation, struct s
 {
     static const struct subscriber_ops ops = {on_joined, on_deliver, on_lag, on_gone};
     chat_unwatch(s, user);
-    if (s->watches && (s->watches->count >= 2 * CHAT_WATCHES_MAX || count_watched(s) >= CHAT_WATCHES_MAX))
+    struct chat_watches *all = s->watches;
+    if (all && (all->count >= 2 * CHAT_WATCHES_MAX || count_watched(all) >= CHAT_WATCHES_MAX))
         return -PARLEY_ERR_FULL;
     struct chat_watch *w = memory_zalloc(sizeof *w + user.len);
-    struct chat_watches *all = s->watches ? s->watches : memory_zalloc(sizeof *all);
+    if (!all)
+        all = memory_zalloc(sizeof *all);
     if (!w || !all) {
         memory_free(w);
         if (!s->watches)

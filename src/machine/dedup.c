@@ -348,7 +348,8 @@ static int probe(const struct dedup *d, const uint32_t *index, uint32_t mask, ui
 }
 
 int dedup_find(const struct dedup *d, const struct id16 *fingerprint, const struct dedup_given *given,
-               uint32_t given_count, struct dedup_entry *found, uint64_t *need_first_id)
+               uint32_t given_count, struct dedup_entry *found,
+               uint64_t *need_first_id) /* NOLINT(readability-non-const-parameter): the search writes it */
 {
     if (d->base == d->end)
         return DEDUP_NEW;

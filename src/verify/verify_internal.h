@@ -50,21 +50,23 @@ struct verify_mended {
 struct verify_shard {
     struct verify *verify;
     uint32_t number;
+    int log_verdict;
     char log_dir[VERIFY_PATH_BYTES], store_dir[VERIFY_PATH_BYTES];
     struct log *log; /* NULL: it never began, or has no segment */
     struct log_report log_report;
-    int log_verdict;
     uint64_t log_first_id, log_last_id; /* of the events that can be read; 0: there is none */
     bool begins_again;                  /* its log is damaged, or does not fit the store */
     bool
         log_is_foreign; /* it has an event that this version cannot read: no state as of its end, and no repair */
     bool store_is_gone; /* damaged as a whole, or missing while the log has events */
     bool has_store, store_is_missing;
+    bool damaged; /* something of it is, as far as this look has come */
+    bool position_unreadable, large_unreadable;
+    bool store_failed, has_written;
+    uint32_t turned_count;
     char store_text[VERIFY_TEXT_BYTES]; /* why it cannot be opened */
     struct store *store;                /* NULL: there is none, or a repair has closed it */
-    bool damaged;                       /* something of it is, as far as this look has come */
     struct rows_position position;
-    bool position_unreadable, large_unreadable;
     struct objects now;            /* what the log's tail touches, as of the log's end */
     uint64_t *offsets;             /* by source: how far this shard has derived it */
     uint64_t *bounds;              /* by destination: its rows hold what was before the event with this id */
@@ -72,13 +74,11 @@ struct verify_shard {
     uint64_t expected_memberships;
     struct large_set large;
     struct verify_turned *turned;
-    uint32_t turned_count;
     struct verify_receipts receipts;
     struct verify_skipped skipped;
     struct store_batch *batch; /* while mending */
     struct verify_mended mended;
     uint64_t batches_out;
-    bool store_failed, has_written;
     struct verify_counts counts;
 };
 
