@@ -16,6 +16,7 @@ enum {
     DISK_FULL_WAIT_MS = 100,
     ROOM_WRITE_BUFFERS = 8, /* so many of its memories fit: there is room, whatever it writes */
     SAMPLE_EVERY_MS = 100,
+    DIR_TOLD_MAX = 180, /* of a name, in a text of STORE_TEXT_LEN */
     L0_SLOW_COUNT = 16
 };
 
@@ -240,8 +241,8 @@ static int write_batch(struct store *store, const struct store_batch *batch, cha
             return err;
         sample(store);
         if (is_stuck(store, &roomy_since_ms)) {
-            snprintf(text, text_len, "%s: RocksDB does not go on after a full disk, and there is room",
-                     store->dir);
+            snprintf(text, text_len, "RocksDB does not go on after a full disk, and there is room: %.*s",
+                     DIR_TOLD_MAX, store->dir);
             return -PARLEY_ERR_IO;
         }
         if (err == -PARLEY_ERR_AGAIN)
