@@ -8,12 +8,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
-enum {
-    RETRY_AFTER_MS = 500,
-    EVENT_JSON_BYTES = 128,
-    PAGE_KEPT_BYTES = 256 << 10,
-    ANSWER_UNCOUNTED_BYTES = 4096
-};
+enum { EVENT_JSON_BYTES = 128, PAGE_KEPT_BYTES = 256 << 10, ANSWER_UNCOUNTED_BYTES = 4096 };
 
 static void request_gone(void *gone)
 {
@@ -29,7 +24,7 @@ struct chat_call *chat_call_begin(struct chat_http *chat, h2o_req_t *req)
     size_t room = req->path.len + req->entity.len;
     struct chat_call *call = chat->open_count < chat->open_max ? memory_alloc(sizeof *call + room) : NULL;
     if (!call) {
-        http_reply_error(req, PARLEY_ERR_FULL, RETRY_AFTER_MS);
+        http_reply_error(req, PARLEY_ERR_FULL, fault_retry_after_ms(PARLEY_ERR_FULL));
         return NULL;
     }
     *call = (struct chat_call){.chat = chat, .req = req, .shard.owner = call};
@@ -155,9 +150,8 @@ void chat_call_refuse(struct chat_call *call, int err)
     int code = err < 0 ? -err : err;
     if (code >= PARLEY_ERR_IO) /* ours to know */
         code = PARLEY_ERR_INTERNAL;
-    uint32_t retry_after_ms = code == PARLEY_ERR_RATE          ? call->shard.retry_after_ms
-                              : parley_err_status(code) == 503 ? RETRY_AFTER_MS
-                                                               : 0;
+    uint32_t retry_after_ms =
+        code == PARLEY_ERR_RATE ? call->shard.retry_after_ms : fault_retry_after_ms(code);
     if (call->req)
         http_reply_fault(call->req, code, &call->fault, retry_after_ms);
     call_end(call);

@@ -1,6 +1,4 @@
 /* Who is there: said by a device, asked about a member. */
-#include <string.h>
-
 #include "net/chat_http_routes.h"
 #include "net/chat_presence.h"
 #include "src/base/error.h"
@@ -17,27 +15,18 @@ int chat_begin_say_presence(struct chat_call *call)
 {
     struct json_field f[] = {
         {.name = "state", .kind = JSON_FIELD_STRING, .required = true, .must = CHAT_PRESENCE_MUST}};
-    struct command *c = &call->shard.command;
-    struct request_router *router = &call->chat->router;
     int err = chat_call_read(call, f, PARLEY_ARRAY_COUNT(f));
     if (err)
         return err;
-    if (!chat_presence_named(f[0].value.string, &call->shard.presence.state))
+    if (!chat_presence_say(&call->shard, &call->chat->router, call->shard.command.device, f[0].value.string))
         return chat_call_bad_field(call, &f[0]);
-    c->target = c->actor;
-    c->target_hash = c->actor_hash;
-    struct id16 device = router->hash(router->owner, c->device.data, c->device.len);
-    memcpy(&call->shard.presence.device, device.bytes, sizeof call->shard.presence.device);
-    call->shard.presence.says = true;
-    call->shard.kind = SHARD_PRESENCE;
     call->shard.answered = answered_say;
     return 0;
 }
 
 static void answered_presence(struct shard_request *shard)
 {
-    const struct shard_presence *p = &shard->presence;
-    struct presence_view view = {(enum presence_state)p->state, p->last_seen_ms, p->version};
+    struct presence_view view = chat_presence_view(&shard->presence);
     uint8_t text[CHAT_PRESENCE_JSON_BYTES];
     if (shard->error) {
         chat_call_refuse(shard->owner, shard->error);

@@ -1,9 +1,11 @@
 #include "net/chat_presence.h"
 
+#include <string.h>
+
 static const char *const names[] = {
     [PRESENCE_OFFLINE] = "offline", [PRESENCE_AWAY] = "away", [PRESENCE_ONLINE] = "online"};
 
-bool chat_presence_named(struct span name, uint8_t *state)
+static bool find_state(struct span name, uint8_t *state)
 {
     for (size_t i = 0; i < PARLEY_ARRAY_COUNT(names); i++)
         if (chat_is(name, names[i])) {
@@ -11,6 +13,27 @@ bool chat_presence_named(struct span name, uint8_t *state)
             return true;
         }
     return false;
+}
+
+bool chat_presence_say(struct shard_request *shard, const struct request_router *router, struct span device,
+                       struct span state)
+{
+    struct shard_presence *p = &shard->presence;
+    struct command *c = &shard->command;
+    if (!find_state(state, &p->state))
+        return false;
+    struct id16 hash = router->hash(router->owner, device.data, device.len);
+    memcpy(&p->device, hash.bytes, sizeof p->device);
+    p->says = true;
+    c->target = c->actor;
+    c->target_hash = c->actor_hash;
+    shard->kind = SHARD_PRESENCE;
+    return true;
+}
+
+struct presence_view chat_presence_view(const struct shard_presence *answer)
+{
+    return (struct presence_view){(enum presence_state)answer->state, answer->last_seen_ms, answer->version};
 }
 
 size_t chat_presence_encode(bool frame, struct span user, const struct presence_view *view,

@@ -94,7 +94,7 @@ static int ask(struct chat_watch *w, enum shard_request_kind kind)
 
 static void tell_state(struct chat_watch *w, const struct shard_presence *p)
 {
-    struct presence_view view = {(enum presence_state)p->state, p->last_seen_ms, p->version};
+    struct presence_view view = chat_presence_view(p);
     uint8_t text[CHAT_PRESENCE_JSON_BYTES];
     if (view.version < w->version)
         return;

@@ -14,7 +14,7 @@
 #include "src/base/memory.h"
 #include "src/base/rfc3339.h"
 
-enum { ANSWER_BYTES_MAX = 1024, RETRY_AFTER_MS = 500 };
+enum { ANSWER_BYTES_MAX = 1024 };
 _Static_assert(ANSWER_BYTES_MAX > 6 * CLIENT_ID_BYTES_MAX + FAULT_JSON_BYTES_MAX + 128,
                "an id of escapes and the longest error text fit");
 _Static_assert(ANSWER_BYTES_MAX > 6 * USER_ID_BYTES_MAX + 200, "hello fits");
@@ -80,7 +80,7 @@ static void tell_error(struct chat_session *s, struct span client_id, const stru
 void chat_session_tell_error(struct chat_session *s, struct span client_id, const struct id16 *conversation,
                              int err, const struct fault *fault)
 {
-    tell_error(s, client_id, conversation, err, fault, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
+    tell_error(s, client_id, conversation, err, fault, fault_retry_after_ms(err));
 }
 
 static void tell_ack(struct chat_session *s, const struct shard_request *shard)
@@ -373,18 +373,11 @@ static int fill_typing(struct chat_session *s, struct send *send, struct bytes_w
 static int fill_presence(struct chat_session *s, struct send *send, struct bytes_writer *room,
                          const struct json_field *f, struct fault *fault)
 {
-    struct request_router *router = &s->door->chat->router;
-    struct shard_presence *p = &send->shard.presence;
-    struct command *c = &send->shard.command;
+    struct span device = {s->texts + s->user_len, s->device_len};
     (void)room;
-    if (!f[FIELD_STATE].present || !chat_presence_named(f[FIELD_STATE].value.string, &p->state))
+    if (!f[FIELD_STATE].present ||
+        !chat_presence_say(&send->shard, &s->door->chat->router, device, f[FIELD_STATE].value.string))
         return bad_field(fault, &f[FIELD_STATE]);
-    struct id16 device = router->hash(router->owner, s->texts + s->user_len, s->device_len);
-    memcpy(&p->device, device.bytes, sizeof p->device);
-    p->says = true;
-    c->target = c->actor;
-    c->target_hash = c->actor_hash;
-    send->shard.kind = SHARD_PRESENCE;
     return 0;
 }
 
@@ -600,7 +593,7 @@ void chat_ws_begin(struct chat_ws *door, struct ws_context *context, h2o_req_t *
     struct chat_session *s =
         err || chat->open_count >= chat->open_max ? NULL : session_create(door, &claims, wants_live(req));
     if (!s) {
-        http_reply_error(req, err ? err : -PARLEY_ERR_FULL, err ? 0 : RETRY_AFTER_MS);
+        http_reply_error(req, err ? err : -PARLEY_ERR_FULL, err ? 0 : fault_retry_after_ms(PARLEY_ERR_FULL));
         return;
     }
     err = ws_socket_upgrade(context, req, accept, &ops, s);

@@ -5,9 +5,14 @@
 #include "net/json_writer.h"
 #include "src/base/error.h"
 
-enum { SENTENCE_BYTES = 256 };
+enum { SENTENCE_BYTES = 256, RETRY_AFTER_MS = 500 };
 _Static_assert(FAULT_JSON_BYTES_MAX > SENTENCE_BYTES + 128,
                "code, field, number and the names fit beside it");
+
+uint32_t fault_retry_after_ms(int err)
+{
+    return parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0;
+}
 
 void fault_put(struct json_writer *w, int err, const struct fault *fault, uint32_t retry_after_ms)
 {

@@ -20,6 +20,8 @@ struct fault {
 
 enum { FAULT_JSON_BYTES_MAX = 448 };
 
+/* When to come again: 0, but for errors that pass by themselves (503). */
+uint32_t fault_retry_after_ms(int err);
 /* The object {"code","message","field"?,"retry_after_ms"?}. `fault` may be NULL; retry_after_ms 0: the client need not
  * come again. */
 void fault_put(struct json_writer *w, int err, const struct fault *fault, uint32_t retry_after_ms);

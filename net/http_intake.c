@@ -11,7 +11,7 @@
 _Static_assert(H2O_LIBRARY_VERSION_MAJOR == 0 && H2O_LIBRARY_VERSION_MINOR == 13,
                "read lib/http1.c of another libh2o before you put yourself into its sockets");
 
-enum { DRAIN_BYTES = 64 << 10, RETRY_AFTER_MS = 500 };
+enum { DRAIN_BYTES = 64 << 10 };
 
 struct connection {
     struct http_intake *intake;
@@ -117,7 +117,7 @@ static void refuse(struct connection *c, int err)
 {
     char answer[HTTP_ERROR_ANSWER_BYTES];
     int fd = h2o_socket_get_fd(c->socket);
-    size_t len = http_error_answer(answer, err, parley_err_status(err) == 503 ? RETRY_AFTER_MS : 0);
+    size_t len = http_error_answer(answer, err, fault_retry_after_ms(err));
     c->refused = true;
     release(c);
     h2o_buffer_consume(&c->socket->input, c->socket->input->size);

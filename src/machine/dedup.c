@@ -73,19 +73,16 @@ static void index_add(struct dedup *d, uint64_t ordinal)
     d->index[at] = slot_value(ordinal);
 }
 
-static void old_index_end(struct dedup *d)
-{
-    memory_free(d->old_index);
-    d->old_index = NULL;
-    d->moved = d->old_end = 0;
-}
-
+/* The old index ends with the last of them. */
 static void move_some(struct dedup *d, uint64_t count)
 {
     for (; d->moved < d->old_end && count; count--)
         index_add(d, d->moved++);
-    if (d->old_index && d->moved == d->old_end)
-        old_index_end(d);
+    if (!d->old_index || d->moved < d->old_end)
+        return;
+    memory_free(d->old_index);
+    d->old_index = NULL;
+    d->moved = d->old_end = 0;
 }
 
 /* Takes it out and moves later ones of its run up, so that no tombstones are left. */

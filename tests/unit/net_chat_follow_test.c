@@ -12,6 +12,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "tests/sim/sim_socket.h"
+#include "tests/unit/live_drain.h"
 
 enum { REACTORS = 2, HERE = 0, OWNER = 1, FRAME_BYTES = 4096 };
 
@@ -65,20 +66,9 @@ static void submit(void *owner, struct shard_request *request)
     request->answered(request);
 }
 
-static void on_message(void *owner, const struct mailbox_message *message)
-{
-    live_mailbox_message(owner, message);
-}
-
-static void on_lagging(void *owner, uint16_t from)
-{
-    live_lagging(owner, from);
-}
-
 static void turn(uint16_t i)
 {
-    struct mailbox_handler handler = {lives[i], on_message, on_lagging};
-    mailbox_drain(boxes[i], &handler);
+    live_drain(lives[i], boxes[i]);
     live_turn_end(lives[i]);
     if (i == HERE && ws)
         sim_socket_flush(ws, 0);
@@ -230,8 +220,7 @@ static void what_came_before_the_judgement_is_told_as_lost(void **state)
     event.target = event.actor = (struct span){(const uint8_t *)"bob", 3};
     event.role = ROLE_ADMIN;
     live_publish(lives[OWNER], &event, NULL, 0, true, 0);
-    struct mailbox_handler handler = {lives[HERE], on_message, on_lagging};
-    mailbox_drain(boxes[HERE], &handler); /* before the socket tells that it is written */
+    live_drain(lives[HERE], boxes[HERE]); /* before the socket tells that it is written */
     turns();
     assert_int_equal(heard("\"lag\""), 2);
     say(6);

@@ -6,7 +6,7 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
-#include "src/session/live.h"
+#include "tests/unit/live_drain.h"
 
 enum { REACTORS = 3, REQUEST_SLOTS = 4, LIVE_SLOTS = 4, HEARD_MAX = 64 };
 
@@ -79,20 +79,9 @@ static void on_gone(struct subscriber *s)
     ((struct ear *)s)->gone++;
 }
 
-static void on_message(void *owner, const struct mailbox_message *message)
-{
-    live_mailbox_message(owner, message);
-}
-
-static void on_lagging(void *owner, uint16_t from)
-{
-    live_lagging(owner, from);
-}
-
 static void drain(uint16_t i)
 {
-    struct mailbox_handler handler = {lives[i], on_message, on_lagging};
-    mailbox_drain(boxes[i], &handler);
+    live_drain(lives[i], boxes[i]);
     live_turn_end(lives[i]);
     mailbox_flush(boxes[i]);
 }
