@@ -18,8 +18,8 @@ struct chat_follow {
     struct chat_session *session;
     struct chat_follow *next;
     bool joined, judged, resume_waits;
-    bool
-        doubted; /* since it was asked about, messages were lost: the answer may be from before his removal */
+    /* Since it was asked about, messages were lost: the answer may be from before his removal. */
+    bool doubted;
     bool missed; /* something that was not sent */
 };
 

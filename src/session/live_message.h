@@ -18,12 +18,12 @@
 
 struct live_message {
     _Atomic uint32_t references;
-    uint8_t kind; /* enum event_kind; 0: of no event: a hint, with no text, or what no log has */
-    bool large;   /* who hears it is to follow the conversation */
-    struct id16 conversation,
-        target;       /* of presence: the user's hash; target: zeroes when the event has none */
-    uint64_t id, seq; /* seq 0: no message */
-    uint64_t session; /* has its answer and does not receive it; 0: none */
+    uint8_t kind;             /* enum event_kind; 0: of no event: a hint, with no text, or what no log has */
+    bool large;               /* who hears it is to follow the conversation */
+    struct id16 conversation; /* of presence: the user's hash */
+    struct id16 target;       /* zeroes when the event has none */
+    uint64_t id, seq;         /* seq 0: no message */
+    uint64_t session;         /* has its answer and does not receive it; 0: none */
     uint32_t len;
     uint8_t bytes[]; /* as the encoder wrote it: JSON */
 };

@@ -35,8 +35,8 @@ enum presence_state { PRESENCE_OFFLINE, PRESENCE_AWAY, PRESENCE_ONLINE };
 struct presence_view {
     enum presence_state state;
     uint64_t last_seen_ms; /* wall time of his last heartbeat; 0: it is not known */
-    uint64_t
-        version; /* of this reactor: what was told earlier has a lower one, what is told later a higher one */
+    /* Of this reactor: what was told earlier has a lower one, what is told later a higher one. */
+    uint64_t version;
 };
 
 struct presence_options {

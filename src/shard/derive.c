@@ -262,8 +262,8 @@ static void reading_done(void *owner)
     line->bytes = NULL;
     line->bytes_len = line->bytes_max = 0;
     answer(line, line->err);
-    if (line->err == -PARLEY_ERR_CORRUPT ||
-        line->err == -PARLEY_ERR_IO) /* it would ask, and lists would wait, for ever */
+    /* It would ask, and lists would wait, for ever. */
+    if (line->err == -PARLEY_ERR_CORRUPT || line->err == -PARLEY_ERR_IO)
         shard_fail(line->shard, line->err, "the log cannot be read again");
 }
 

@@ -18,8 +18,8 @@ enum {
     POSITION_BYTES = 17,
     KEPT_CHUNKS = 4,         /* so that the last 50 messages, and more, are read from memory */
     KEPT_DEDUP_ENTRIES = 64, /* retries come soon */
-    FILTERS_AT_ONCE_MAX =
-        65536, /* entries: some milliseconds; more take a thread that may block, cached or not */
+    /* Entries that take some milliseconds; more take a thread that may block, cached or not. */
+    FILTERS_AT_ONCE_MAX = 65536,
     ROW_STACK_BYTES = 4096
 };
 _Static_assert((int)ROW_STACK_BYTES >= (int)DEDUP_ROW_BYTES_MAX, "a dedup row fits");

@@ -5,7 +5,8 @@
  *         -> durable -> apply -> on_applied -> done; behind it write-back to the store, trimming and eviction.
  *         shard_open replays the log, from the store's redo on, through the same apply.
  * Limits: request_count_max requests; dirty_bytes_max, log_bytes_max and the store's pressure refuse commands with FULL, a
- *         full disk with DISK_FULL; reads go on. New messages above a rate are refused with RATE, a retry never. memory_bytes_max is what eviction aims at.
+ *         full disk with DISK_FULL; reads go on. New messages above a rate are refused with RATE, a retry never.
+ *         memory_bytes_max is what eviction aims at.
  * Thread: the shard's reactor.
  * Errors: 0 or a negative enum parley_err; a request's are in the request.
  */

@@ -102,8 +102,8 @@ static bool changes_lists(const struct command *command)
 /* Appends the verdict's record; on error nothing has changed but ids that were drawn. */
 static int commit(struct shard *s, struct desk *desk, struct verdict *verdict, struct shard_request *request)
 {
-    int err =
-        shard_pressure(s); /* there was room when it came; it has waited since, and others were faster */
+    /* There was room when it came; it has waited since, and others were faster. */
+    int err = shard_pressure(s);
     if (err)
         return err;
     struct bytes_writer w = bytes_writer_of(s->record, LOG_RECORD_BYTES_MAX);

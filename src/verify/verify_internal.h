@@ -56,8 +56,8 @@ struct verify_shard {
     struct log_report log_report;
     uint64_t log_first_id, log_last_id; /* of the events that can be read; 0: there is none */
     bool begins_again;                  /* its log is damaged, or does not fit the store */
-    bool
-        log_is_foreign; /* it has an event that this version cannot read: no state as of its end, and no repair */
+    /* It has an event that this version cannot read: no state as of its end, and no repair. */
+    bool log_is_foreign;
     bool store_is_gone; /* damaged as a whole, or missing while the log has events */
     bool has_store, store_is_missing;
     bool damaged; /* something of it is, as far as this look has come */
