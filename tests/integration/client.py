@@ -5,11 +5,19 @@ import os
 import signal
 import subprocess
 import threading
+import time
 import urllib.parse
 
 import requests
 
 PARLEY = os.environ.get("PARLEY", "build/release/parley")
+
+
+def until(true):
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def mint(server, user, *more):

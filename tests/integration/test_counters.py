@@ -3,11 +3,11 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 import requests
 
+from client import until
 from conftest import Server
 
 PARLEY = os.environ.get("PARLEY", "build/release/parley")
@@ -16,13 +16,6 @@ PARLEY = os.environ.get("PARLEY", "build/release/parley")
 def lines_of(server, event):
     with open(server.log.name) as log:
         return [dict(f.split("=", 1) for f in line.split()) for line in log if " event=%s " % event in line]
-
-
-def until(true):
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("length", [1, 59, 18000, 1 << 20])

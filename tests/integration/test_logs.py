@@ -7,9 +7,10 @@ import subprocess
 
 import pytest
 
+from client import until
 from conftest import PARLEYD, Server
 from test_chat import create, send, token
-from test_counters import lines_of, until
+from test_counters import lines_of
 from test_storage import ballast, small_disk, wait_for  # noqa: F401 (a fixture)
 
 ONE = ("--server-shards", "1", "--server-reactors", "1")
